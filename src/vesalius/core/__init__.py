@@ -1,0 +1,1 @@
+"""The nouns: geometry, study, finding, target, cohort, reads."""

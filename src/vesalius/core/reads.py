@@ -1,0 +1,50 @@
+"""What a mapping reads: the size, channels and numbers that every study is brought to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Input specification of a mapping.
+
+    Parameters
+    ----------
+    size: samples in array order ``(Y, X)`` or ``(Z, Y, X)`` that the network sees.
+    channels: 1 or 3 (colour).
+    window: how numbers become [0, 1]: ``"full"`` (0 .. 2**bits-1), ``"fixed"`` (``low``/``high`` for all
+        studies, e.g. HU), ``"percentile"`` (each study's own ``low``/``high`` percentile) or
+        ``"voi"`` (the file's own VOI window, else percentile).
+    low, high: see ``window``.
+    levels: 255 or 65535: prepared studies are stored as uint8 or uint16 in 0 .. levels.
+    mean, std: of the prepared training images in [0, 1], per channel; the network gets ``(x - mean) / std``.
+    letterbox: keep the aspect ratio and pad with the lowest value (True), or stretch.
+    """
+
+    size: tuple[int, ...]
+    channels: int = 1
+    window: Literal["full", "fixed", "percentile", "voi"] = "full"
+    low: float = 0.0
+    high: float = 255.0
+    levels: int = 255
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+    letterbox: bool = True
+
+    @property
+    def ndim(self) -> int:
+        return len(self.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(C, (Z,) Y, X)`` of one prepared study."""
+        return (self.channels, *self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Reads:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
