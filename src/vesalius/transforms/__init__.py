@@ -1,0 +1,1 @@
+"""Transforms draw their parameters, apply them purely, and can undo them."""
