@@ -1,0 +1,119 @@
+"""Networks of timm and torchvision that are not in our registry, by their own names."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from vesalius.errors import OptionError
+from vesalius.networks._base import Family, Network, NetworkInfo, library
+from vesalius.networks._layers import soften, wanted_reduction
+from vesalius.registry import nearest
+
+LICENCES = {"timm": "Apache-2.0", "torchvision": "BSD-3-Clause"}
+SMALLEST = 8
+"""Whether an image is large enough for a foreign network is found out by trying; below this it is not tried."""
+ATTENTION = ("vit", "swin", "deit", "beit", "eva", "xcit", "cait", "maxvit", "coat", "mvit", "pvt", "former")
+_NOT_CLASSIFIERS = ("rcnn", "ssd", "fcos", "retinanet", "deeplab", "fcn_", "lraspp", "raft", "quantized", "r3d", "mc3", "r2plus1d", "s3d", "swin3d", "mvit_v")
+
+
+def known(owner: str) -> list[str]:
+    """Names of the 2-D classifiers that a library builds."""
+    if owner == "timm":
+        return list(library("timm").list_models())
+    every = library("torchvision.models").list_models()
+    return [name for name in every if not name.startswith(_NOT_CLASSIFIERS) and "rcnn" not in name]
+
+
+def owners(name: str) -> list[str]:
+    """The libraries that know a bare name."""
+    return [owner for owner in LICENCES if name in known(owner)]
+
+
+def nearest_names(name: str) -> list[str]:
+    """The nearest names of both libraries, each with its library."""
+    return [f"{owner}:{each}" for owner in LICENCES for each in nearest(name, known(owner), 2)]
+
+
+def network(owner: str, name: str) -> Network:
+    """The network that a library knows by that name.
+
+    Raises
+    ------
+    OptionError: another library than timm or torchvision, or a name it does not know.
+    """
+    if owner not in LICENCES:
+        raise OptionError(f"unknown library '{owner}'", expected="timm:NAME or torchvision:NAME", got=f"{owner}:{name}")
+    if name not in known(owner):
+        near = nearest(name, known(owner)) or known(owner)[:6]
+        raise OptionError(f"{owner} has no network '{name}'", expected=f"one of {', '.join(near)}")
+    info = NetworkInfo(f"{owner}:{name}", f"see {owner}'s documentation of {name}", 0, (2,), SMALLEST, _family(name), LICENCES[owner], owner)
+    return Network(info, partial(_build, owner, name))
+
+
+def _family(name: str) -> Family:
+    if "convnext" in name:
+        return "convnext"
+    return "transformer" if any(part in name for part in ATTENTION) else "cnn"
+
+
+def _build(owner: str, name: str, channels: int, n_out: int, size: tuple[int, ...], **options: Any) -> nn.Module:
+    made = _from_timm(name, channels, n_out, size, options) if owner == "timm" else _from_torchvision(name, channels, n_out, size, options)
+    if _family(name) != "transformer":
+        made = soften(made, wanted_reduction(size))
+    _try(made, f"{owner}:{name}", channels, size)
+    return made
+
+
+def _from_timm(name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
+    timm = library("timm")
+    given = {"in_chans": channels, "num_classes": n_out, **options}
+    try:
+        made: nn.Module = timm.create_model(name, img_size=size, **given)
+    except TypeError:  # convolutional networks know no img_size
+        made = timm.create_model(name, **given)
+    return made
+
+
+def _from_torchvision(name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
+    models = library("torchvision.models")
+    make = models.get_model_builder(name)
+    given = dict(options)
+    if "image_size" in inspect.signature(make).parameters or name.startswith("vit_"):
+        given["image_size"] = size[0]
+    if name in ("googlenet", "inception_v3"):
+        given |= {"aux_logits": False, "init_weights": True}
+    made: nn.Module = make(weights=None, num_classes=n_out, **given)
+    return recolour(made, channels)
+
+
+def recolour(made: nn.Module, channels: int) -> nn.Module:
+    """Replace the first convolution of a network for RGB by one for ``channels``, freshly initialised; in place."""
+    if channels == 3:
+        return made
+    name, first = next((n, m) for n, m in made.named_modules() if isinstance(m, nn.Conv2d))
+    parent, _, child = name.rpartition(".")
+    fresh = nn.Conv2d(
+        channels, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation, bias=first.bias is not None,  # type: ignore[arg-type]
+    )
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+    if fresh.bias is not None:
+        nn.init.zeros_(fresh.bias)
+    setattr(made.get_submodule(parent), child, fresh)
+    return made
+
+
+def _try(made: nn.Module, name: str, channels: int, size: tuple[int, ...]) -> None:
+    """Follow the shapes of one image through the network; an error of its layers becomes ours."""
+    training = made.training
+    try:
+        with torch.no_grad():
+            made.eval()(torch.zeros(1, channels, *size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OptionError(f"'{name}' cannot read images of this size", got=f"size {size}: {reason}", do="choose another --size or 'small-resnet'") from error
+    made.train(training)
