@@ -72,7 +72,7 @@ class Plan:
     @property
     def hash(self) -> str:
         """First 16 hex digits of the sha256 of all values."""
-        plain = {s: {n: d.value for n, d in sorted(part.items())} for s, part in sorted(self.sections.items())}
+        plain = {s: {n: plain_value(d.value) for n, d in sorted(part.items())} for s, part in sorted(self.sections.items())}
         return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def to_toml(self) -> str:

@@ -12,9 +12,9 @@ from torch import nn
 
 from vesalius.core.finding import Finding
 from vesalius.core.study import Study
-from vesalius.core.target import TargetSpec
+from vesalius.core.target import KINDS, TargetSpec
 from vesalius.kernels.calibrate import Calibrator
-from vesalius.registry import Registry
+from vesalius.registry import Registry, unknown
 
 
 @dataclass
@@ -108,4 +108,4 @@ def output_for(target: TargetSpec) -> Output:
     for name in OUTPUTS:
         if target.kind in OUTPUTS.get(name).kinds:
             return OUTPUTS.get(name)(target)
-    return OUTPUTS.get(target.kind)(target)
+    raise unknown("target", target.kind, list(KINDS))

@@ -22,20 +22,25 @@ class Augment:
     noise: Noise = Noise()
     erase: Erase = Erase()
 
-    def __call__(self, x: torch.Tensor, seed: int, *names: object) -> torch.Tensor:
-        """Augment ``[B, C, (Z,) Y, X]`` in [0, 1]; the same seed and names give the same batch."""
+    def __call__(self, x: torch.Tensor, seed: int, *names: object, share: tuple[int, int] = (0, 1)) -> torch.Tensor:
+        """Augment ``[B, C, (Z,) Y, X]`` in [0, 1]; the same seed and names give the same batch.
+
+        ``share = (rank, world)``: ``x`` holds every ``world``-th image of a larger batch, starting at ``rank``;
+        the draws are those of the larger batch.
+        """
         source = torch.Generator().manual_seed(stream_seed(seed, "augment", *names))
-        n, ndim = x.shape[0], x.ndim - 2
+        rank, world = share
+        n, ndim, mine = x.shape[0] * world, x.ndim - 2, slice(rank, None, world)
         if not self.affine.idle:
-            x = self.affine.apply(x, self.affine.draw(n, ndim, source))
+            x = self.affine.apply(x, self.affine.draw(n, ndim, source)[mine])
         if self.tone != Tone():
-            x = self.tone.apply(x, self.tone.draw(n, source))
+            x = self.tone.apply(x, self.tone.draw(n, source)[mine])
         if self.soften.share:
-            x = self.soften.apply(x, self.soften.draw(n, source))
+            x = self.soften.apply(x, self.soften.draw(n, source)[mine])
         if self.noise.sigma:
-            x = self.noise.apply(x, self.noise.draw(x.shape, source))
+            x = self.noise.apply(x, self.noise.draw((n, *x.shape[1:]), source)[mine])
         if self.erase.share:
-            x = self.erase.apply(x, self.erase.draw(n, ndim, source))
+            x = self.erase.apply(x, self.erase.draw(n, ndim, source)[mine])
         return x
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Noise:
 
     sigma: float = 0.0
 
-    def draw(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         deviation = torch.rand((shape[0], *(1,) * (len(shape) - 1)), generator=generator) * self.sigma
         return torch.randn(shape, generator=generator) * deviation
 

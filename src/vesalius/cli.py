@@ -1,0 +1,177 @@
+"""The command line. Heavy parts are imported by the verb that needs them, so that help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vesalius import __version__
+from vesalius.errors import VesaliusError
+
+WRONG, INTERRUPTED = 2, 130
+USAGE: type[Exception] = typer.BadParameter.__mro__[2]
+"""click's ClickException; newer typer carries its own copy of click, so it is asked of typer."""
+app = typer.Typer(
+    name="vesalius", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Point it at a folder of medical images; get back a model and a report you can believe. Research use: a doctor decides.",
+)
+
+Data = Annotated[str, typer.Argument(help="Folder of classes, folder with a table, .npz, DICOM tree, or medmnist:NAME.")]
+Table = Annotated[str | None, typer.Option(help="Table with labels and clinical columns (CSV, TSV, Parquet, XLSX).")]
+Label = Annotated[str | None, typer.Option(help="Column of the label; several, comma-separated, for multi-label.")]
+Patient = Annotated[str | None, typer.Option(help="Column or file-name pattern (regular expression) that names the patient, or 'none'.")]
+Image = Annotated[str | None, typer.Option(help="Column that names the image file.")]
+Target = Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression; recognised when left out.")]
+Layout = Annotated[str | None, typer.Option(help="How to read DATA when two readings fit.")]
+Jobs = Annotated[int | None, typer.Option(help="Worker processes for reading; all cores when left out.")]
+Lang = Annotated[str, typer.Option(help="Language shown first: en or zh.")]
+
+
+@app.command()
+def check(
+    data: Data, table: Table = None, label: Label = None, patient: Patient = None, image: Image = None, target: Target = None, layout: Layout = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write what was found as a page.")] = None,
+    jobs: Jobs = None, lang: Lang = "en",
+) -> None:
+    """What is here, what is wrong, who the patient is, which images are duplicates. Nothing is changed."""
+    from vesalius.stages.check import check as run_check
+    from vesalius.stages.check import to_html, to_text
+    from vesalius.storage import atomic_json, atomic_write
+
+    with _progress() as progress:
+        audit = run_check(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout, jobs=jobs, progress=progress)
+    typer.echo(to_text(audit, lang))
+    if json is not None:
+        atomic_json(json, audit.to_dict())
+    if html is not None:
+        atomic_write(html, to_html(audit).encode())
+    audit.raise_if_hopeless()
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on in it.")] = Path("run"),
+    table: Table = None, label: Label = None, patient: Patient = None, image: Image = None, target: Target = None, layout: Layout = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    budget: Annotated[str | None, typer.Option(help="Training time, e.g. 10m or 2h.")] = None,
+    network: Annotated[str | None, typer.Option(help="A name, several (comma-separated) or 'all' to rank them. 'vesalius networks' lists them.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Pretrained weights: a file, a known name, or hub:NAME (downloads).")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input in samples.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs instead of what the budget gives.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed; measured when left out.")] = None,
+    members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="Choose the operating point for this sensitivity.")] = None,
+    split_by_image: Annotated[bool, typer.Option("--split-by-image", help="Ignore who the patient is. The report shows it in red.")] = False,
+    new_split: Annotated[bool, typer.Option("--new-split", help="Do not keep the official split.")] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes that train together on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that train together.")] = 1,
+    jobs: Jobs = None, lang: Lang = "en",
+) -> None:
+    """The main job: check, split by patient, plan, train, calibrate, test once, explain, report."""
+    from vesalius.stages.fit import fit as run_fit
+    from vesalius.stages.request import seconds_of
+    from vesalius.stages.summary import summary
+
+    names = tuple(name.strip() for name in network.split(",") if name.strip()) if network else ()
+    with _progress() as progress:
+        run = run_fit(
+            data, out, progress=progress, table=table, label=label, patient=patient, image=image, target=target, layout=layout, seed=seed,
+            budget_s=seconds_of(budget), network=names, weights=weights, size=size, epochs=epochs, batch=batch, learning_rate=learning_rate,
+            precision=precision, members=members, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
+            devices=devices, nodes=nodes, jobs=jobs, lang=lang,
+        )
+    typer.echo(summary(run, lang))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder or model folder.")],
+    data: Annotated[Path, typer.Argument(help="File, folder or DICOM series.")],
+    out: Annotated[Path, typer.Option(help="Folder for findings.csv, findings.json and pictures.")] = Path("findings"),
+    pictures: Annotated[int, typer.Option(help="Heat maps for so many studies.")] = 50,
+    method: Annotated[str, typer.Option(help="Explanation: gradcam or occlusion.")] = "gradcam",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Findings for new studies: label, probability, heat map."""
+    from vesalius.stages.predict import predict as run_predict
+
+    with _progress() as progress:
+        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, progress=progress)
+    typer.echo(f"{len(made.findings)} studies read, {len(made.refused)} refused: {made.table}")
+    typer.echo("Research use: a doctor decides.")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Run folder.")], lang: Lang = "en") -> None:
+    """Write the page again from the record of the run."""
+    from vesalius.stages.report import report as run_report
+
+    typer.echo(str(run_report(run, lang)))
+
+
+@app.command()
+def networks() -> None:
+    """The networks that --network knows by name."""
+    from vesalius.networks import describe, names
+
+    for name in names():
+        info = describe(name)
+        typer.echo(f"{name:20} {info.paper}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Options before the verb."""
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar with time left for each kind of work, on the error stream; one line each where there is no screen."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        current: dict[str, Any] = {"kind": None, "bar": None}
+
+        def tell(done: int, total: int, what: str) -> None:
+            kind = (total, what.split(", loss")[0].split("epoch")[0])
+            if kind != current["kind"]:
+                current["kind"], current["bar"] = kind, bars.add_task(what, total=total)
+                if not console.is_terminal:
+                    console.print(what, highlight=False)
+            bars.update(current["bar"], completed=done, description=what)
+
+        yield tell
+
+
+def main() -> None:
+    """The entry point: one clear sentence and a code other than 0 when something is wrong."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except VesaliusError as error:
+        typer.echo(f"vesalius: {error}", err=True)
+        sys.exit(WRONG)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("vesalius: stopped; nothing is lost, the same command goes on", err=True)
+        sys.exit(INTERRUPTED)
+    except USAGE as error:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(WRONG)

@@ -1,0 +1,1 @@
+"""Verbs: what is done with studies and mappings. No stage knows a task."""

@@ -1,0 +1,105 @@
+"""The plan, section by section."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from vesalius.mapping import network_of
+from vesalius.networks.cost import cost
+from vesalius.outputs import output_for
+from vesalius.plan import Plan
+from vesalius.stages.design.facts import Facts
+from vesalius.stages.design.inputs import choose_input, reads_of
+from vesalius.stages.design.machine import Machine
+from vesalius.stages.design.probe import probe
+from vesalius.stages.design.training import choose_training, default_budget_s
+from vesalius.stages.prepare import cache_bytes
+from vesalius.stages.request import Request
+
+DEFAULT_NETWORK = "small-resnet"
+PROBE_BATCH = 16
+STATISTICS_IMAGES = 2000
+OWN_BYTES = 900 * 2**20
+"""What Python with torch holds before any data."""
+
+__all__ = ["DEFAULT_NETWORK", "complete", "design", "reads_of"]
+
+
+def design(facts: Facts, machine: Machine, request: Request, *, network: str | None = None, share: float = 1.0) -> Plan:
+    """Decide everything but the mean and deviation of the input (see `complete`).
+
+    Parameters
+    ----------
+    network: the network to plan for; None takes the request's first, else the default.
+    share: part of the budget that this network may use, when several are ranked.
+
+    Raises
+    ------
+    OptionError: an unknown network, or a size that it cannot read.
+    """
+    name = network or (request.network[0] if request.network else DEFAULT_NETWORK)
+    budget_s = share * (request.budget_s or default_budget_s(facts))
+    plan = _data(Plan(), facts)
+    why = "asked for with --network" if request.network else "small and quick on an ordinary machine; best use of a short budget"
+    plan = plan.decide("network.name", name, why)
+    options: dict[str, object] = {}
+    plan = plan.decide("network.options", options, "the defaults of this network")
+    channels = 3 if facts.colour else 1
+    n_out = output_for(facts.target).n_out
+
+    @functools.cache
+    def seconds_per_image(size: tuple[int, ...]) -> float:
+        speed = probe(name, options, channels=channels, n_out=n_out, size=size, batch=PROBE_BATCH, accelerator=machine.accelerator, precision="32-true")
+        return speed.seconds / PROBE_BATCH
+
+    plan = choose_input(plan, facts, request, budget_s, seconds_per_image)
+    plan = choose_training(plan, facts, machine, request, budget_s)
+    return _machine(_output(plan, facts, request), facts, machine, request)
+
+
+def _data(plan: Plan, facts: Facts) -> Plan:
+    target = facts.target
+    plan = plan.decide("data.target", target.kind, target.reason or "recognised from the labels")
+    plan = plan.decide("data.classes", list(target.classes), "in the order of their numbers")
+    counted = f"{facts.n_patients} patients in training"
+    plan = plan.decide("data.images", [facts.n_train, facts.n_validation, facts.n_test], f"training, validation, test; {counted}")
+    return plan.decide("data.modality", facts.modality or "unknown", "what most files state" if facts.modality else "the files do not state it")
+
+
+def _output(plan: Plan, facts: Facts, request: Request) -> Plan:
+    calibrated = facts.target.kind != "regression"
+    plan = plan.decide("output.calibration", "auto" if calibrated else "none", "fitted on validation" if calibrated else "a regression has no probabilities")
+    if facts.target.kind == "binary":
+        rule = f"sensitivity {request.sensitivity}" if request.sensitivity else "youden"
+        why = "asked for with --sensitivity; chosen on validation" if request.sensitivity else "Youden's index on validation; see --sensitivity"
+        plan = plan.decide("output.operating_point", rule, why)
+    return plan
+
+
+def _machine(plan: Plan, facts: Facts, machine: Machine, request: Request) -> Plan:
+    what = f"{machine.cores} cores, {machine.ram_bytes / 2**30:.0f} GB memory, {machine.name}"
+    plan = plan.decide("machine.accelerator", machine.accelerator, what)
+    plan = plan.decide("machine.threads", machine.cores, "one thread a core; all processes together")
+    plan = plan.decide("machine.devices", request.devices, "asked for with --devices" if request.devices > 1 else "one process")
+    plan = plan.decide("machine.nodes", request.nodes, "asked for with --nodes" if request.nodes > 1 else "this machine")
+    reads = reads_of(plan)
+    disk = cache_bytes(reads, facts.n_train + facts.n_validation + facts.n_test)
+    estimate = cost(network_of(plan, reads, output_for(facts.target).n_out), (1, *reads.shape))
+    weights = estimate.params * 4
+    memory = OWN_BYTES + 6 * weights + 3 * estimate.activation_bytes_per_image * int(plan["train.batch"]) + min(disk, machine.ram_bytes // 4)
+    plan = plan.decide("machine.predicted_memory_mb", round(memory / 2**20), "network, optimiser, activations of a batch, prepared images")
+    return plan.decide("machine.predicted_disk_mb", round((disk + 8 * weights * int(plan["train.members"])) / 2**20), "prepared images, checkpoints, model")
+
+
+def complete(plan: Plan, images: np.ndarray, train_rows: np.ndarray) -> Plan:
+    """Add mean and deviation of the prepared training images, per channel."""
+    chosen = train_rows[np.unique(np.linspace(0, len(train_rows) - 1, STATISTICS_IMAGES).astype(int))]
+    levels = float(plan["input.levels"])
+    sample = images[chosen].astype(np.float32) / levels
+    axes = (0, *range(2, sample.ndim))
+    reason = f"of {len(chosen)} prepared training images"
+    plan = plan.decide("input.mean", [round(float(v), 6) for v in sample.mean(axes)], reason)
+    return plan.decide("input.std", [round(max(float(v), 1e-3), 6) for v in sample.std(axes)], reason)
+

@@ -1,0 +1,86 @@
+"""Measure, do not guess: how long a training step takes here, in which number format and memory layout."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import lightning_fabric as lf
+import torch
+from torch import nn
+
+from vesalius.networks import build
+
+WARM, TIMED = 1, 3
+PRECISION_GAIN = 1.1
+"""A shorter number format must be at least this much faster to be chosen."""
+LONG_STEP_S = 4.0
+"""When one step takes this long no alternatives are tried: probing would cost more than it gives."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds for a training step of a batch, in one precision and layout; ``tried`` lists all that were measured."""
+
+    seconds: float
+    precision: str
+    channels_last: bool
+    tried: tuple[tuple[str, bool, float], ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, in words."""
+        each = [f"{name}{' channels_last' if last else ''} {1000 * s:.0f} ms" for name, last, s in self.tried]
+        return "measured per step: " + ", ".join(each)
+
+
+def choices(accelerator: str, asked: str | None) -> list[tuple[str, bool]]:
+    """Precisions and layouts worth trying on an accelerator."""
+    if asked is not None:
+        return [(asked, False), (asked, True)]
+    if accelerator == "mps":
+        return [("32-true", False)]
+    return [("32-true", False), ("32-true", True), ("bf16-mixed", True)]
+
+
+def probe(
+    name: str, options: dict[str, object], *, channels: int, n_out: int, size: tuple[int, ...], batch: int, accelerator: str, precision: str | None = None,
+) -> Speed:
+    """Time forward, backward and update of random batches for each choice; the fastest wins.
+
+    A shorter number format is taken only when it is clearly faster (`PRECISION_GAIN`).
+    """
+    best: Speed | None = None
+    tried: list[tuple[str, bool, float]] = []
+    for each, last in choices(accelerator, precision):
+        network = build(name, channels=channels, n_out=n_out, size=size, **options)
+        seconds = _time(network, (batch, channels, *size), accelerator, each, last)
+        tried.append((each, last, seconds))
+        margin = PRECISION_GAIN if best is not None and each != best.precision else 1.0
+        if best is None or seconds * margin < best.seconds:
+            best = Speed(seconds, each, last)
+        if seconds > LONG_STEP_S:
+            break
+    if best is None:
+        raise ValueError("nothing to try")
+    return Speed(best.seconds, best.precision, best.channels_last, tuple(tried))
+
+
+def _time(network: nn.Module, shape: tuple[int, ...], accelerator: str, precision: str, last: bool) -> float:
+    fabric = lf.Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    if last:
+        network = network.to(memory_format=torch.channels_last if len(shape) == 4 else torch.channels_last_3d)  # type: ignore[call-overload]
+    forward, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=1e-4))
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(fabric.device)
+    times = []
+    for _ in range(WARM + TIMED):
+        start = time.perf_counter()
+        fabric.backward(forward(x).float().square().mean())
+        optimizer.step()
+        optimizer.zero_grad()
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+        if times[-1] > LONG_STEP_S:
+            break
+    return min(times[WARM:] or times)

@@ -1,0 +1,213 @@
+"""The main job: from a folder of images to a model and a report that can be believed.
+
+Each step leaves its result in the run folder and is not repeated when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vesalius.core.cohort import Cohort, Source
+from vesalius.errors import DataError
+from vesalius.formats import recognise
+from vesalius.mapping import Mapping
+from vesalius.plan import Plan
+from vesalius.stages.baselines import run_baselines
+from vesalius.stages.check import audit_cohort
+from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
+from vesalius.stages.datasize import data_size_curve
+from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
+from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate
+from vesalius.stages.explain.cases import explain_cases
+from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
+from vesalius.stages.prepare import Prepared, prepare_all, quiet
+from vesalius.stages.report import report
+from vesalius.stages.report.card import model_card
+from vesalius.stages.request import Request
+from vesalius.stages.run import RunFolder
+from vesalius.stages.split import Looks, read_cohort, seal, split_cohort, verify_seal, write_cohort
+from vesalius.storage import atomic_file, atomic_json, atomic_write
+
+Progress = Callable[[int, int, str], None]
+DATASIZE = "datasize.csv"
+
+
+@dataclass
+class Work:
+    """One fit under way."""
+
+    run: RunFolder
+    request: Request
+    progress: Progress
+    seconds: dict[str, float]
+
+    def timed(self, name: str, start: float) -> None:
+        """Keep how long a step took, for the record."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+
+
+def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **options: Any) -> Path:
+    """Check, split, plan, train, calibrate, test once, explain and report; see `Request` for the options.
+
+    Returns the run folder. The same call goes on where a killed one stopped, and does nothing when all is done.
+
+    Raises
+    ------
+    DataError: what was given cannot be used (see the message). RunError: the folder, the disk or the memory.
+    TrainingError: the loss is not a number or diverges. OptionError: an unknown name or impossible option.
+    """
+    request = Request(data=str(data), **options)
+    with RunFolder(Path(out)).claimed(request) as run:
+        work = Work(run, request, progress, {})
+        cohort, frame = _cohort(work)
+        plan, material = _plan(work, cohort, frame)
+        if not run.metrics.is_file():
+            _baselines(work, material)
+            mapping = _train(work, plan, material)
+            _evaluate(work, mapping, material, cohort)
+        _explain(work, cohort)
+        report(run.path, request.lang)
+    return run.path
+
+
+def _cohort(work: Work) -> tuple[Cohort, pd.DataFrame]:
+    """The recognised cohort, audited and split; on a second run as it was split then."""
+    request, run, start = work.request, work.run, time.perf_counter()
+    cohort = recognise(
+        request.data, table=request.table, label=request.label, patient=request.patient, image=request.image, target=request.target, layout=request.layout,
+    )
+    if run.cohort.is_file():
+        frame = read_cohort(run.cohort)
+        _unchanged(cohort, frame, request.data)
+        return cohort, frame
+    audit = audit_cohort(cohort, jobs=request.jobs, progress=work.progress)
+    audit.raise_if_hopeless()
+    split = split_cohort(audit, seed=request.seed, by="image" if request.by_image else "patient", keep_official=not request.new_split)
+    facts = {"seal": seal(split.frame), "decisions": [list(d) for d in split.decisions], "notes": list(split.notes), "by": split.by}
+    atomic_json(run.audit, audit.to_dict() | {"split": facts})
+    write_cohort(split.frame, run.cohort)
+    work.timed("check", start)
+    return cohort, split.frame
+
+
+def _unchanged(cohort: Cohort, frame: pd.DataFrame, data: str) -> None:
+    there, before = {case.id for case in cohort.cases}, set(frame["id"])
+    if there != before:
+        changed = sorted(there ^ before)
+        raise DataError(
+            "the data has changed since this run was started", where=data,
+            got=f"{len(changed)} images more or fewer, e.g. {changed[0]}", do="choose another --out for the new data",
+        )
+
+
+def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Material]:
+    """The plan as it was, or a new one, and the prepared images; the plan is written before anything is trained."""
+    run, start = work.run, time.perf_counter()
+    used = frame[frame["split"].isin(["train", "validation", "test"])].reset_index(drop=True)
+    sources = {case.id: case.source for case in cohort.cases}
+    planner = Planner(work.request, this_machine(run.path, work.request.accelerator), lambda: _facts(cohort, used, sources))
+    if not run.plan.is_file():
+        _with_split(planner.first(), work).save(run.plan)
+    plan = Plan.load(run.plan)
+    material = Material(_prepare(work, plan, used, sources), used, cohort.target, run.checkpoints, run.log)
+    if plan.get("input.mean") is None:
+        plan = complete(plan, material.prepared.images, used.index[used["split"] == "train"].to_numpy())
+        plan.save(run.plan)
+    if plan["network.rivals"] and not (run.log / RANKING).is_file():
+        plan = planner.final(plan, rank(planner.rival_plans(plan, run.log), material, work.request, work.progress))
+        plan.save(run.plan)
+    work.timed("plan and prepare", start)
+    return plan, material
+
+
+def _facts(cohort: Cohort, used: pd.DataFrame, sources: dict[str, Source]) -> Facts:
+    return gather(used, sources, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim)
+
+
+def _with_split(plan: Plan, work: Work) -> Plan:
+    """Add the decisions that the split made."""
+    split = json.loads(work.run.audit.read_text("utf-8"))["split"]
+    for name, value, reason in split["decisions"]:
+        plan = plan.decide(f"split.{name}", value, reason)
+    return plan.decide("split.seal", split["seal"], "sha256 over id, content and label of every test image")
+
+
+def _prepare(work: Work, plan: Plan, used: pd.DataFrame, sources: dict[str, Source]) -> Prepared:
+    chosen = [sources[each] for each in used["id"]]
+    prepared = prepare_all(
+        used["id"].tolist(), chosen, used["hash"].tolist(), reads_of(plan), work.run.cache, jobs=work.request.jobs, progress=work.progress,
+    )
+    if prepared.unreadable:
+        name, why = next(iter(prepared.unreadable.items()))
+        raise DataError("an image can no longer be read", where=name, got=why, do="restore the file, or start again with another --out")
+    return prepared
+
+
+def _baselines(work: Work, material: Material) -> None:
+    run, start = work.run, time.perf_counter()
+    if not run.baselines.is_file():
+        made = run_baselines(material.prepared.images, material.frame, material.target, seed=work.request.seed, progress=work.progress, jobs=work.request.jobs)
+        atomic_file(run.baselines, made.to_parquet)
+    if not (run.log / DATASIZE).is_file():
+        curve = data_size_curve(material.prepared.images, material.frame, material.target, seed=work.request.seed, progress=work.progress)
+        atomic_write(run.log / DATASIZE, pd.DataFrame(curve).to_csv(index=False).encode())
+    work.timed("baselines", start)
+
+
+def _train(work: Work, plan: Plan, material: Material) -> Mapping:
+    start = time.perf_counter()
+    mapping, results = train_members(plan, material, work.request, work.progress)
+    work.timed("train", start)
+    facts = [{"best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped} for r in results]
+    atomic_json(work.run.log / "training.json", facts)
+    return mapping
+
+
+def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) -> None:
+    """Calibrate and choose on validation, then look at the test set once."""
+    run, start, frame = work.run, time.perf_counter(), material.frame
+    judged = frame[frame["split"].isin(["validation", "test"])]
+    raw = raw_values(mapping, material.prepared.images, judged.index.to_list(), progress=work.progress)
+    predictions = raw_frame(mapping, judged, raw)
+    calibration = _calibrate(mapping, predictions)
+    predictions = with_probabilities(mapping, predictions)
+    verify_seal(frame, mapping.plan["split.seal"])
+    operating = _operating_point(mapping, predictions)
+    looks = Looks(run.path).record(mapping.plan["split.seal"], mapping.hash, "fit")
+    baselines = pd.read_parquet(run.baselines)
+    metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, seed=work.request.seed)
+    metrics |= {"looks_at_test": looks, "data_size": pd.read_csv(run.log / DATASIZE).to_dict("records")}
+    atomic_file(run.predictions, predictions.to_parquet)
+    work.timed("evaluate", start)
+    atomic_json(run.environment, run.facts() | {"seconds": work.seconds})
+    mapping.save(run.model, model_card(run.path, metrics))
+    atomic_json(run.metrics, metrics)
+
+
+def _calibrate(mapping: Mapping, predictions: pd.DataFrame) -> dict[str, Any]:
+    calibrator, facts = calibrate_on_validation(predictions, mapping.output.target)
+    mapping.output.calibrator = calibrator
+    return facts
+
+
+def _operating_point(mapping: Mapping, predictions: pd.DataFrame) -> dict[str, Any] | None:
+    if mapping.output.target.kind != "binary":
+        return None
+    chosen = choose_operating_point(predictions, mapping.output.target, rule=mapping.plan["output.operating_point"])
+    mapping.output.threshold = float(chosen["threshold"])
+    return chosen
+
+
+def _explain(work: Work, cohort: Cohort) -> None:
+    if (work.run.explain / "cases.json").is_file():
+        return
+    mapping = Mapping.load(work.run.model)
+    sources = {case.id: case.source for case in cohort.cases}
+    explain_cases(mapping, pd.read_parquet(work.run.predictions), sources, work.run.explain, progress=work.progress)

@@ -1,0 +1,145 @@
+"""Findings for new studies, and raw values for prepared ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from vesalius.core.cohort import Source
+from vesalius.core.finding import Finding
+from vesalius.errors import DataError, RunError, VesaliusError
+from vesalius.formats import find_sources, open_study
+from vesalius.mapping import Mapping, single_thread
+from vesalius.stages.explain import explain_study
+from vesalius.stages.explain.pictures import overlay_png
+from vesalius.stages.prepare import cores, quiet
+from vesalius.storage import atomic_json, atomic_write
+
+Progress = Callable[[int, int, str], None]
+PICTURES = 50
+"""Heat maps are written for the first so many studies unless more are asked for: they take longer than the findings."""
+
+
+def raw_values(mapping: Mapping, images: np.ndarray, rows: Sequence[int], *, jobs: int | None = None, progress: Progress = quiet) -> np.ndarray:
+    """Raw values ``[len(rows), n_out]`` of prepared images; the same bits as `Mapping.__call__` gives for each alone."""
+    n = len(rows)
+    made = np.zeros((n, mapping.output.n_out), np.float32)
+
+    def one(place: int) -> int:
+        made[place] = mapping.raw(mapping.encode_array(images[rows[place]]))
+        return place
+
+    with single_thread(), ThreadPoolExecutor(jobs or cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for done, _ in enumerate(pool.map(one, range(n)), 1):
+            progress(done, n, "images predicted")
+    return made
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Findings of what could be read, and the reasons for what could not."""
+
+    findings: tuple[Finding, ...]
+    refused: dict[str, str]
+    table: Path
+    record: Path
+
+
+def predict(
+    run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu", progress: Progress = quiet,
+) -> Predicted:
+    """Read every study under ``data`` with the model of ``run`` and write findings.csv, findings.json and pictures.
+
+    Parameters
+    ----------
+    run: run folder or model folder. data: a file or a folder. out: folder for the findings.
+    pictures: heat maps are written for so many studies.
+
+    Raises
+    ------
+    RunError: there is no model. DataError: there is nothing to read, or none of it can be read.
+    """
+    mapping, out = Mapping.load(run, device), Path(out)
+    sources = find_sources(Path(data))
+    if not sources:
+        raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
+    _make(out)
+    findings: list[Finding] = []
+    refused: dict[str, str] = {}
+    files: dict[str, str] = {}
+    with single_thread():
+        for done, source in enumerate(sources, 1):
+            finding = _read(mapping, source, refused)
+            if finding is not None:
+                findings.append(finding)
+                if len(files) < pictures:
+                    files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method)
+            progress(done, len(sources), "studies read")
+    if not findings:
+        raise DataError("no study could be read", where=data, got=next(iter(refused.values())), do="run 'vesalius check' on the data")
+    return _write(mapping, findings, refused, files, out)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError("the folder for the findings cannot be written", where=out, got=error.strerror, do="choose another --out") from error
+
+
+def _read(mapping: Mapping, source: Source, refused: dict[str, str]) -> Finding | None:
+    try:
+        return mapping(source)
+    except VesaliusError as error:
+        refused[str(source)] = str(error)
+        return None
+
+
+def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method: str) -> str:
+    study = open_study(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{number:04d}.png"
+    atomic_write(path, overlay_png(study, explain_study(mapping, study, method=method)))
+    return f"{folder.name}/{path.name}"
+
+
+def _write(mapping: Mapping, findings: list[Finding], refused: dict[str, str], files: dict[str, str], out: Path) -> Predicted:
+    rows = [{"source": f.source, "label": f.label, "probability": f.probability} | f.scores | {"picture": files.get(f.source, "")} for f in findings]
+    rows += [{"source": name, "refused_because": why} for name, why in refused.items()]
+    table, record = out / "findings.csv", out / "findings.json"
+    atomic_write(table, pd.DataFrame(rows).to_csv(index=False).encode("utf-8-sig"))
+    facts: dict[str, Any] = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides."}
+    plain = [f.to_dict() | {"picture": files.get(f.source)} for f in findings]
+    atomic_json(record, facts | {"findings": plain, "refused": refused})
+    return Predicted(tuple(findings), refused, table, record)
+
+
+def raw_frame(mapping: Mapping, frame: pd.DataFrame, raw: np.ndarray) -> pd.DataFrame:
+    """``predictions.parquet`` before calibration: identity, truth and raw values (docs/architecture.md)."""
+    target = mapping.output.target
+    kept = frame[["id", "path", "patient", "split", "label"]].reset_index(drop=True).copy()
+    truth = target.encode(frame["label"].tolist())
+    named = list(target.classes) or ["value"]
+    if truth.ndim == 2:
+        kept[[f"truth_{name}" for name in named]] = truth
+    else:
+        kept["truth"] = truth
+    kept[[f"raw_{name}" for name in named]] = raw
+    return kept
+
+
+def with_probabilities(mapping: Mapping, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add calibrated ``p_<class>`` (or ``value``) to a frame of raw values."""
+    target = mapping.output.target
+    named = list(target.classes) or ["value"]
+    p = mapping.output.probabilities(frame[[f"raw_{name}" for name in named]].to_numpy())
+    for k, name in enumerate(named):
+        frame["value" if target.kind == "regression" else f"p_{name}"] = p[:, k]
+    return frame

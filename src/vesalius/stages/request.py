@@ -1,0 +1,96 @@
+"""What the user asked of `fit`, checked before anything is done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from vesalius.errors import OptionError
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+NOT_REMEMBERED = ("jobs", "lang", "devices", "nodes", "accelerator")
+"""Options that may differ when a run is continued: they do not change what comes out, or only the plan knows them."""
+
+
+def seconds_of(text: str | float | None, option: str = "--budget") -> float | None:
+    """A time such as ``90s``, ``10m`` or ``1.5h`` in seconds.
+
+    >>> seconds_of("10m"), seconds_of("1.5h"), seconds_of(None)
+    (600.0, 5400.0, None)
+    """
+    if text is None or isinstance(text, (int, float)):
+        return None if text is None else float(text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text)
+    if found is None or float(found[1]) == 0:
+        raise OptionError(f"{option} is not a time", expected="a number with s, m or h, e.g. 10m", got=text)
+    return float(found[1]) * UNITS_S[found[2]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `fit`; None leaves a choice to the plan.
+
+    Parameters
+    ----------
+    data: folder, file or ``medmnist:NAME``. table, label, patient, image, target, layout: see `formats.recognise`.
+    seed: of every random choice.
+    budget_s: training time on this machine.
+    network: names of networks; several, or ``("all",)``, are ranked under equal budget.
+    weights: pretrained weights (file, ``hub:NAME`` or a known name).
+    size: side length of the network's input. epochs, batch, learning_rate, precision, members: of the training.
+    by_image: split by image; the report shows it in red. new_split: do not keep the official split.
+    sensitivity: choose the operating point for this sensitivity, else by Youden's index.
+    """
+
+    data: str
+    table: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    image: str | None = None
+    target: str | None = None
+    layout: str | None = None
+    seed: int = 0
+    budget_s: float | None = None
+    network: tuple[str, ...] = ()
+    weights: str | None = None
+    size: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
+    members: int | None = None
+    by_image: bool = False
+    new_split: bool = False
+    sensitivity: float | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    jobs: int | None = None
+    lang: str = "en"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "epochs", "batch", "learning_rate", "members", "devices", "nodes", "jobs"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise OptionError(f"--{name.replace('_', '-')} must be positive", expected="a number above 0", got=value)
+        if self.sensitivity is not None and not 0 < self.sensitivity < 1:
+            raise OptionError("--sensitivity must lie between 0 and 1", expected="e.g. 0.95", got=self.sensitivity)
+        if self.lang not in ("en", "zh"):
+            raise OptionError("unknown --lang", expected="en or zh", got=self.lang)
+        if self.precision not in (None, "32-true", "bf16-mixed", "16-mixed"):
+            raise OptionError("unknown --precision", expected="32-true, bf16-mixed or 16-mixed", got=self.precision)
+
+    def remembered(self) -> dict[str, Any]:
+        """What a continued run must agree with, as plain values."""
+        facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in NOT_REMEMBERED}
+        return facts | {"data": _absolute(self.data)}
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [f.name for f in fields(cls)]
+
+
+def _absolute(data: str) -> str:
+    return data if ":" in data and not Path(data).exists() else str(Path(data).resolve())

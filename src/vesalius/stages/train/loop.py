@@ -1,0 +1,220 @@
+"""The training loop.
+
+Every random choice is a function of the seed and the step; the state at a step is in one checkpoint. A run that
+is killed therefore ends with the same weights as one that is not (bit-equal on one CPU with the same threads).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning_fabric as lf
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from vesalius.mapping import network_of
+from vesalius.networks.weights import load_weights
+from vesalius.outputs import Output
+from vesalius.seed import stream_seed
+from vesalius.stages.train import checkpoint
+from vesalius.stages.train.checkpoint import Parts, State
+from vesalius.stages.train.feed import Feed, plain_batches
+from vesalius.stages.train.job import Job, Trained
+from vesalius.stages.train.watch import Interruption, refuse_divergence, refuse_nan
+from vesalius.storage import atomic_write
+
+Progress = Callable[[int, int, str], None]
+SAVE_EVERY_S = 60.0
+LOOK_EVERY = 20
+"""On an accelerator the loss is looked at every so many steps, since each look waits for the device."""
+VALIDATION_BATCH = 64
+
+
+@dataclass
+class Loop:
+    """Everything that one process of a training holds."""
+
+    job: Job
+    fabric: lf.Fabric
+    output: Output
+    parts: Parts
+    forward: nn.Module
+    optimizer: Any
+    feed: Feed
+    state: State
+    progress: Progress
+    saved_at: float = field(default_factory=time.monotonic)
+    unseen: list[torch.Tensor] = field(default_factory=list)
+
+
+def train(job: Job, fabric: lf.Fabric, progress: Progress) -> Trained:
+    """Train the job's network, from its checkpoint when there is one; call it inside ``fabric.launch``.
+
+    Raises
+    ------
+    TrainingError: the loss is not a number or diverges.
+    RunError: the checkpoint is of another plan, or cannot be written.
+    """
+    loop = _set_up(job, fabric, progress)
+    writer = SummaryWriter(str(job.log), purge_step=loop.state.step) if fabric.is_global_zero else None
+    with Interruption() as interruption:
+        while loop.state.step < job.total_steps and not loop.state.why_stopped:
+            _step(loop)
+            if loop.state.step % job.steps_per_epoch == 0:
+                _finish_epoch(loop, writer)
+            if fabric.is_global_zero and (interruption.asked or time.monotonic() - loop.saved_at > SAVE_EVERY_S):
+                _save(loop)
+            if interruption.asked:
+                raise KeyboardInterrupt
+    if writer is not None:
+        writer.close()
+    return _result(loop)
+
+
+def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
+    torch.manual_seed(stream_seed(job.seed, "weights"))
+    output, feed = job.task(), Feed(job, fabric.device, fabric.global_rank, fabric.world_size)
+    network = network_of(job.plan, job.reads, output.n_out)
+    if job.weights:
+        load_weights(network, job.weights, channels=job.reads.channels)
+    if job.plan["train.channels_last"]:
+        network = network.to(memory_format=torch.channels_last if job.reads.ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).to(fabric.device).requires_grad_(False)
+    plain = torch.optim.AdamW(_groups(network, job), lr=0.0)
+    forward, optimizer = fabric.setup(network, plain)
+    parts = Parts(network, average, {k: v.clone() for k, v in average.state_dict().items()}, plain)
+    state = checkpoint.restore(job.folder, parts, job.mark)
+    return Loop(job, fabric, output, parts, forward, optimizer, feed, state, progress)
+
+
+def _groups(network: nn.Module, job: Job) -> list[dict[str, Any]]:
+    """Weight decay for matrices and filters, none for biases and norms."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": float(job.plan["train.weight_decay"])}, {"params": plain, "weight_decay": 0.0}]
+
+
+def learning_rate(job: Job, step: int) -> float:
+    """Linear warm-up, then half a cosine down to 1 % (Loshchilov & Hutter 2017)."""
+    peak, warm = float(job.plan["train.learning_rate"]), int(job.plan["train.warmup_steps"])
+    if step < warm:
+        return peak * (step + 1) / warm
+    share = (step - warm) / max(job.total_steps - warm, 1)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _step(loop: Loop) -> None:
+    start, job, state = time.perf_counter(), loop.job, loop.state
+    torch.manual_seed(stream_seed(job.seed, "step", state.step))
+    for group in loop.optimizer.param_groups:
+        group["lr"] = learning_rate(job, state.step)
+    loop.forward.train()
+    loss = loop.output.loss(loop.forward, loop.feed.batch(state.step)).mean()
+    loop.fabric.backward(loss)
+    loop.fabric.clip_gradients(loop.forward, loop.optimizer, max_norm=float(job.plan["train.clip_norm"]), error_if_nonfinite=False)
+    loop.optimizer.step()
+    loop.optimizer.zero_grad(set_to_none=True)
+    follow(loop.parts.average, loop.parts.network, _decay(loop))
+    state.step += 1
+    loop.unseen.append(loss.detach())
+    if loop.fabric.device.type == "cpu" or state.step % min(LOOK_EVERY, job.steps_per_epoch) == 0:
+        _look(loop)
+    state.seconds += time.perf_counter() - start
+
+
+def _look(loop: Loop) -> None:
+    for loss in torch.stack(loop.unseen).tolist():
+        refuse_nan(loss, loop.state.step)
+        loop.state.running = [loop.state.running[0] + loss, loop.state.running[1] + 1]
+    loop.unseen.clear()
+    mean = loop.state.running[0] / loop.state.running[1]
+    epoch = loop.state.step // loop.job.steps_per_epoch + 1
+    loop.progress(loop.state.step, loop.job.total_steps, f"epoch {min(epoch, loop.job.plan['train.epochs'])}, loss {mean:.3f}")
+
+
+def _decay(loop: Loop) -> float:
+    """The moving average's memory, shorter at the start."""
+    return min(float(loop.job.plan["train.ema"]), (1 + loop.state.step) / (10 + loop.state.step))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """One step of the moving average of weights and statistics (Polyak & Juditsky 1992)."""
+    mine, theirs = average.state_dict(), network.state_dict()
+    moving = [name for name, value in mine.items() if value.is_floating_point()]
+    torch._foreach_lerp_([mine[name] for name in moving], [theirs[name] for name in moving], 1 - decay)
+    for name in mine.keys() - set(moving):
+        mine[name].copy_(theirs[name])
+
+
+def _finish_epoch(loop: Loop, writer: SummaryWriter | None) -> None:
+    state, start = loop.state, time.perf_counter()
+    if loop.unseen:
+        _look(loop)
+    if loop.fabric.is_global_zero:
+        _record(loop, validate(loop), writer)
+    refuse_divergence(state.history)
+    state.why_stopped = loop.fabric.broadcast(_why_stop(loop))
+    state.running = [0.0, 0.0]
+    state.seconds += time.perf_counter() - start
+    if loop.fabric.is_global_zero:
+        _save(loop)
+
+
+def _record(loop: Loop, figure: dict[str, float], writer: SummaryWriter | None) -> None:
+    state = loop.state
+    epoch = state.step // loop.job.steps_per_epoch
+    row = {
+        "epoch": epoch, "step": state.step, "seconds": round(state.seconds, 2), "learning_rate": learning_rate(loop.job, state.step - 1),
+        "train_loss": state.running[0] / max(state.running[1], 1), "validation_loss": figure["loss"], "validation_score": figure["score"],
+    }
+    refuse_nan(figure["loss"], state.step)
+    state.history.append(row)
+    if figure["loss"] < state.best_loss:
+        state.best_loss, state.best_score, state.best_epoch = figure["loss"], figure["score"], epoch
+        loop.parts.best.update({k: v.clone() for k, v in loop.parts.average.state_dict().items()})
+    for name in ("train_loss", "validation_loss", "validation_score", "learning_rate"):
+        if writer is not None:
+            writer.add_scalar(name, row[name], state.step)
+
+
+def validate(loop: Loop) -> dict[str, float]:
+    """Loss and score of the moving average on validation."""
+    loop.parts.average.eval()
+    job = loop.job
+    raws = []
+    with torch.inference_mode(), loop.fabric.autocast():
+        for x in plain_batches(loop.feed.images, job.validation_rows, job.reads, VALIDATION_BATCH, loop.fabric.device):
+            raws.append(loop.output.predict(loop.parts.average, x).float().cpu().numpy())
+    return loop.output.figure(job.validation_truth, np.concatenate(raws))
+
+
+def _why_stop(loop: Loop) -> str:
+    state = loop.state
+    since = len(state.history) - state.best_epoch
+    if state.history and since >= int(loop.job.plan["train.patience"]):
+        return f"the validation loss has not improved for {since} epochs"
+    return ""
+
+
+def _save(loop: Loop) -> None:
+    checkpoint.save(loop.job.folder, loop.parts, loop.state)
+    if loop.state.history:
+        loop.job.log.mkdir(parents=True, exist_ok=True)
+        atomic_write(loop.job.log / "history.csv", pd.DataFrame(loop.state.history).to_csv(index=False).encode())
+    loop.saved_at = time.monotonic()
+
+
+def _result(loop: Loop) -> Trained:
+    state = loop.state
+    best = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in loop.parts.best.items()}
+    why = state.why_stopped or "all planned epochs were done"
+    return Trained(best, state.best_loss, state.best_score, state.best_epoch, len(state.history), state.seconds, why)
