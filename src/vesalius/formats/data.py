@@ -1,0 +1,76 @@
+"""Recognise DATA: which layout it is, and read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vesalius.core.cohort import Cohort
+from vesalius.errors import DataError, LabelError
+from vesalius.formats.given import Given, Options
+from vesalius.formats.layouts import LAYOUTS
+
+SCHEME = ":"
+
+
+def recognise(
+    data: str | Path, *, table: str | Path | None = None, label: str | None = None, patient: str | None = None, image: str | None = None,
+    target: str | None = None, layout: str | None = None, cache: str | Path | None = None,
+) -> Cohort:
+    """Read DATA as the cohort that it is.
+
+    Parameters
+    ----------
+    data: a folder, a file, or ``medmnist:NAME[@SIZE]``.
+    table: a CSV, TSV, Parquet or XLSX file with the labels. label: its column, or several joined by commas.
+    patient: a column, a regular expression on the relative path, or ``none``. image: the column that names the image.
+    target: binary, multiclass, multilabel, ordinal or regression; layout: a name of `LAYOUTS`; cache: where downloads are kept.
+
+    Raises
+    ------
+    DataError: there is no image, nothing of that name, or two readings fit. LabelError: no labels, or a column is misspelt.
+    OptionError: no target or layout of that name.
+    """
+    options = Options(_text(table), label, patient, image, target, layout, _text(cache))
+    given = Given(str(data), options)
+    if layout is not None:
+        return LAYOUTS.get(layout).read(_present(given))
+    return LAYOUTS.get(_chosen(_present(given))).read(given)
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _present(given: Given) -> Given:
+    if given.data.startswith("medmnist" + SCHEME):
+        return given
+    if not given.path.exists():
+        raise DataError("there is nothing of that name", where=given.data, expected="a folder, a file or medmnist:NAME", do="check the path")
+    if given.options.table and not Path(given.options.table).is_file() and not (given.path / given.options.table).is_file():
+        raise LabelError("there is no such table", where=given.options.table, expected="a CSV, TSV, Parquet or XLSX file", do="check the path of --table")
+    return given
+
+
+def _chosen(given: Given) -> str:
+    evidence = {name: said for name in LAYOUTS if (said := LAYOUTS.get(name).matches(given))}
+    if len(evidence) > 1:
+        told = "; ".join(f"{name}: {said}" for name, said in evidence.items())
+        raise DataError("two readings of the data fit", where=given.data, expected="one", got=told, do=f"choose with --layout {' or --layout '.join(evidence)}")
+    if not evidence:
+        raise _nothing(given)
+    return next(iter(evidence))
+
+
+def _nothing(given: Given) -> DataError:
+    """Why no layout fits: no images at all, or images without labels."""
+    if given.path.is_file():
+        return DataError("one file is not a data set", where=given.data, expected="a folder, an npz with train_images, or medmnist:NAME", got=given.path.name,
+                         do="give the folder that holds the images")
+    if not given.tree.images:
+        kinds = sorted({Path(name).suffix or "no suffix" for name in given.tree.files})
+        got = f"{len(given.tree.files)} files ({', '.join(kinds[:6])})" if kinds else "an empty folder"
+        return DataError("the folder has no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files", got=got,
+                         do="give the folder that holds the images")
+    return LabelError("the images have no labels", where=given.data, expected="a folder a class, or a table with a label column",
+                      got=f"{len(given.tree.images)} images" + (f" and the tables {', '.join(given.tree.tables)}" if given.tree.tables else ""),
+                      do="sort them into class folders, or give --table FILE")

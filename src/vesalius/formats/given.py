@@ -1,0 +1,73 @@
+"""What the user gave as DATA, with the options that steer how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from vesalius.core.cohort import Cohort
+from vesalius.formats.sources import Found, find
+from vesalius.formats.walk import Tree, walk
+from vesalius.registry import Registry
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of the command line that concern DATA; each is None when it was not given.
+
+    ``label`` may name several columns, joined by commas. ``patient`` is a column, a regular expression on the
+    relative path, or ``none``. ``cache`` is where downloads are kept.
+    """
+
+    table: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    image: str | None = None
+    target: str | None = None
+    layout: str | None = None
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """DATA as text, and what is found there; a folder is listed once for all layouts."""
+
+    data: str
+    options: Options = field(default_factory=Options)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.data)
+
+    @cached_property
+    def tree(self) -> Tree:
+        return walk(self.path)
+
+    @cached_property
+    def found(self) -> Found:
+        """The images below the folder, DICOM files grouped into series."""
+        return find(self.tree)
+
+    @cached_property
+    def is_folder(self) -> bool:
+        return self.path.is_dir()
+
+
+class Layout:
+    """A way in which images and labels are laid out in files and folders, registered in `LAYOUTS`."""
+
+    name: str = ""
+
+    @classmethod
+    def matches(cls, given: Given) -> str | None:
+        """The evidence that DATA is laid out in this way, in words; None when it is not."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, given: Given) -> Cohort:
+        """The cases; `DataError` or `LabelError` when it cannot be read."""
+        raise NotImplementedError
+
+
+LAYOUTS: Registry[type[Layout]] = Registry("layout", "vesalius.formats.layouts")
