@@ -11,7 +11,7 @@ from torch import nn
 
 from vesalius.errors import OptionError
 from vesalius.networks._base import Family, Network, NetworkInfo, library
-from vesalius.networks._layers import soften, wanted_reduction
+from vesalius.networks._layers import recolour, soften, wanted_reduction
 from vesalius.registry import nearest
 
 LICENCES = {"timm": "Apache-2.0", "torchvision": "BSD-3-Clause"}
@@ -89,22 +89,6 @@ def _from_torchvision(name: str, channels: int, n_out: int, size: tuple[int, ...
         given |= {"aux_logits": False, "init_weights": True}
     made: nn.Module = make(weights=None, num_classes=n_out, **given)
     return recolour(made, channels)
-
-
-def recolour(made: nn.Module, channels: int) -> nn.Module:
-    """Replace the first convolution of a network for RGB by one for ``channels``, freshly initialised; in place."""
-    if channels == 3:
-        return made
-    name, first = next((n, m) for n, m in made.named_modules() if isinstance(m, nn.Conv2d))
-    parent, _, child = name.rpartition(".")
-    fresh = nn.Conv2d(
-        channels, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation, bias=first.bias is not None,  # type: ignore[arg-type]
-    )
-    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
-    if fresh.bias is not None:
-        nn.init.zeros_(fresh.bias)
-    setattr(made.get_submodule(parent), child, fresh)
-    return made
 
 
 def _try(made: nn.Module, name: str, channels: int, size: tuple[int, ...]) -> None:

@@ -97,6 +97,22 @@ def _each(value: Any, ndim: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * ndim
 
 
+def recolour(made: nn.Module, channels: int) -> nn.Module:
+    """Replace the first convolution of a network for RGB by one for ``channels``, freshly initialised; in place."""
+    if channels == 3:
+        return made
+    name, first = next((n, m) for n, m in made.named_modules() if isinstance(m, nn.Conv2d))
+    parent, _, child = name.rpartition(".")
+    fresh = nn.Conv2d(
+        channels, first.out_channels, first.kernel_size, first.stride, first.padding, first.dilation, bias=first.bias is not None,  # type: ignore[arg-type]
+    )
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+    if fresh.bias is not None:
+        nn.init.zeros_(fresh.bias)
+    setattr(made.get_submodule(parent), child, fresh)
+    return made
+
+
 class SqueezeExcite(nn.Module):
     """Channel attention: Hu, Shen, Sun, *Squeeze-and-excitation networks*, 2018. Keeps the shape ``[B, C, ...]``."""
 
