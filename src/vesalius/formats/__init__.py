@@ -11,4 +11,5 @@ from vesalius.formats.given import LAYOUTS, Given, Layout, Options
 from vesalius.formats.opening import content_hash, format_of, header, open_study
 from vesalius.formats.sources import find_sources
 
-__all__ = ["FORMATS", "LAYOUTS", "MAX_SAMPLES", "Format", "Given", "Layout", "Options", "content_hash", "find_sources", "format_of", "header", "open_study", "recognise"]
+__all__ = ["FORMATS", "LAYOUTS", "MAX_SAMPLES", "Format", "Given", "Layout", "Options", "content_hash", "find_sources", "format_of", "header", "open_study",
+           "recognise"]

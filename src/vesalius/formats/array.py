@@ -127,7 +127,8 @@ def study_of(array: np.ndarray, source: Source) -> Study:
 def _axes(shape: tuple[int, ...], source: Source) -> str:
     axes = layout_of(shape)
     if not axes or 0 in shape:
-        raise FormatError("the array is not one image", where=str(source), expected="2 or 3 spatial axes, and at most one of 1 or 3 channels", got=f"shape {shape}",
+        raise FormatError("the array is not one image", where=str(source), expected="2 or 3 spatial axes, and at most one of 1 or 3 channels",
+                          got=f"shape {shape}",
                           do="store one image a file, or many in an npz with train_images")
     return axes
 
@@ -170,7 +171,8 @@ class Rows:
         self._stream.seek(self.start + index * self._bytes)
         data = self._stream.read(self._bytes)
         if len(data) < self._bytes:
-            raise FormatError("the npz is truncated", where=self.path, expected=f"{self._bytes} bytes for row {index}", got=len(data), do="fetch the file again")
+            raise FormatError("the npz is truncated", where=self.path, expected=f"{self._bytes} bytes for row {index}", got=len(data),
+                              do="fetch the file again")
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
 

@@ -43,7 +43,8 @@ def cohort_of(given: Given, layout: str, rows: Sequence[Row], target: TargetSpec
     DataError: there is no image, or pictures and volumes are mixed.
     """
     if not rows:
-        raise DataError("there are no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files", do="give the folder that holds the images")
+        raise DataError("there are no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files",
+                        do="give the folder that holds the images")
     axes, mixed = (ndim, None) if ndim else _ndim(given, rows)
     cases = [Case(row.id, row.source, patient, row.label, row.split, row.clinical) for row, patient in zip(rows, patients.ids, strict=True)]
     cases.sort(key=_order)
@@ -69,6 +70,7 @@ def _ndim(given: Given, rows: Sequence[Row]) -> tuple[int, str | None]:
     other, few = others[0]
     example = next(name for name, axes in known.items() if axes == other)
     if few > RARE * len(known):
-        raise DataError("pictures and volumes are mixed", where=given.data, expected="all 2-D or all 3-D", got=f"{n} of {most}-D and {few} of {other}-D, e.g. {example}",
+        raise DataError("pictures and volumes are mixed", where=given.data, expected="all 2-D or all 3-D",
+                        got=f"{n} of {most}-D and {few} of {other}-D, e.g. {example}",
                         do="give them in two folders")
     return most, f"{few} images are {other}-D among {n} of {most}-D, e.g. {example}"

@@ -24,6 +24,8 @@ from vesalius.formats.base import FORMATS, Format, bounded, head_of, lean
 from vesalius.formats.dicomgeometry import Plane, flat_grid, plane_of, stack_of
 from vesalius.formats.dicompixels import Window, rescaled, stored, upright, window_of
 
+FIRST_ELEMENTS = ((2, 0), (2, 1), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16))
+BARE_STARTS = tuple(group.to_bytes(2, order) + element.to_bytes(2, order) for group, element in FIRST_ELEMENTS for order in ("little", "big"))
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NOT_FOR_READING = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation, which is a finding and not an image",
@@ -62,13 +64,19 @@ class Dicom(Format):
         frames = len(files) if len(files) > 1 else int(item.get("NumberOfFrames") or 1)
         flat = (int(item["Rows"]), int(item["Columns"])) if item.get("Rows") and item.get("Columns") else ()
         if not flat:
-            raise FormatError("the DICOM file holds no image", where=files[0], expected="Rows and Columns (0028,0010/0011)", got=_class_name(item), do="leave it out")
-        return {"shape": flat if frames == 1 else (frames, *flat), "channels": 3 if _coloured(item) else 1, "bits": int(item.get("BitsStored") or 8),
+            raise FormatError("the DICOM file holds no image", where=files[0], expected="Rows and Columns (0028,0010/0011)", got=_class_name(item),
+                              do="leave it out")
+        return {"shape": flat if frames == 1 else (frames, *flat), "channels": 3 if _coloured(item) else 1, "bits": _bits(item),
                 "modality": item.get("Modality") or None, "patient_id": str(item.get("PatientID") or "") or None}
 
 
 def _coloured(item: Any) -> bool:
     return int(item.get("SamplesPerPixel") or 1) == 3 or item.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def _bits(item: Any) -> int:
+    """A palette's colours are brought to 8 bits whatever its indices are stored in."""
+    return 8 if item.get("PhotometricInterpretation") == "PALETTE COLOR" else int(item.get("BitsStored") or 8)
 
 
 def _class_name(item: Any) -> str:
@@ -77,7 +85,7 @@ def _class_name(item: Any) -> str:
 
 def _bare(head: bytes) -> bool:
     """A data set without preamble starts with a group 0002 or 0008 element."""
-    return len(head) > 8 and head[:2] in (b"\x08\x00", b"\x02\x00", b"\x00\x08") and head[2:4] in (b"\x00\x00", b"\x05\x00", b"\x01\x00", b"\x08\x00", b"\x16\x00", b"\x00\x08", b"\x00\x05")
+    return head[:4] in BARE_STARTS and len(head) > 8
 
 
 def facts_of(path: str) -> dict[str, Any]:
@@ -237,7 +245,7 @@ def _study(image: np.ndarray, grid: Grid, item: Dataset, window: Window | None, 
     kept: dict[str, Any] = {key: str(value) if not isinstance(value, (int, float)) else value for key, value in meta.items() if value not in (None, "", 0.0)}
     if notes:
         kept["notes"] = notes
-    return Study(lean(image), grid, item.get("Modality") or None, int(item.get("BitsStored") or 8), window, str(source), kept)
+    return Study(lean(image), grid, item.get("Modality") or None, _bits(item), window, str(source), kept)
 
 
 def years(text: Any) -> float | None:

@@ -39,7 +39,7 @@ def group_series(tree: Tree, names: list[str]) -> tuple[list[Group], int]:
             no_images += 1
             continue
         facts = facts or {}
-        whose = str(facts.get("SeriesInstanceUID") or "") if _is_slice(facts) else ""
+        whose = _whose(facts)
         series[os.path.dirname(name) if whose else name, whose].append((name, facts))
     groups = [_group(tree, folder, uid, members) for (folder, uid), members in series.items()]
     return _unique(groups), no_images
@@ -51,8 +51,16 @@ def _facts(path: str) -> dict[str, Any] | None:
         warnings.simplefilter("ignore")
         try:
             return facts_of(path)
-        except Exception:  # the parser raises anything on broken files; the file stays in the list and its error is told on opening
+        except Exception:  # noqa: BLE001 - the parser raises anything on broken files; the file stays in the list and `open_study` tells its error
             return None
+
+
+def _whose(facts: dict[str, Any]) -> str:
+    """What the slices of one series share; where de-identification took the UID away, their orientation and size; nothing for an image of its own."""
+    if not _is_slice(facts):
+        return ""
+    uid = facts.get("SeriesInstanceUID")
+    return str(uid) if uid else f"{[round(float(v), 3) for v in facts['ImageOrientationPatient']]} {facts['Rows']}x{facts['Columns']}"
 
 
 def _is_slice(facts: dict[str, Any]) -> bool:

@@ -46,11 +46,13 @@ def by_option(names: Sequence[str], option: str) -> Patients:
     try:
         pattern = re.compile(option)
     except re.error as error:
-        raise OptionError("--patient is neither a column nor a regular expression", expected="e.g. '(\\d+)_', a column, or none", got=f"'{option}' ({error})") from error
+        raise OptionError("--patient is neither a column nor a regular expression", expected="e.g. '(\\d+)_', a column, or none",
+                          got=f"'{option}' ({error})") from error
     found = [pattern.search(name) for name in names]
     missed = [name for name, match in zip(names, found, strict=True) if match is None]
     if missed:
-        raise DataError("--patient does not match every image", expected=f"'{option}' in each path", got=f"{len(missed)} of {len(names)} without, e.g. {missed[0]}",
+        raise DataError("--patient does not match every image", expected=f"'{option}' in each path",
+                        got=f"{len(missed)} of {len(names)} without, e.g. {missed[0]}",
                         do="correct the expression, or give --patient none")
     ids = tuple((match[1] if pattern.groups else match[0]) or "" for match in found if match)
     return _told(ids, f"--patient '{option}'")

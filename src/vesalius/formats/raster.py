@@ -146,7 +146,7 @@ def _array(picture: Image.Image) -> np.ndarray:
 
 
 def _pages(opened: tifffile.TiffFile, source: Source) -> list[Any]:
-    pages = [page for page in opened.pages if not page.is_reduced]
+    pages: list[Any] = [page for page in opened.pages if not page.keyframe.is_reduced]
     shapes = {tuple(page.shape) for page in pages}
     if len(shapes) != 1:
         raise FormatError("the pages of the TIFF are of several sizes", where=source.path, expected="pages of one size (a stack)",

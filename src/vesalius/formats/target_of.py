@@ -14,18 +14,23 @@ MAX_INTEGER_CLASSES = 20
 """More distinct whole numbers than these are a measurement."""
 DISEASE_WORDS = (
     "pneumonia", "malignant", "malignancy", "positive", "pos", "abnormal", "yes", "true", "ill", "sick", "disease", "diseased", "tumor", "tumour", "cancer",
-    "carcinoma", "melanoma", "covid", "covid19", "covid-19", "tb", "tuberculosis", "fracture", "fractured", "hemorrhage", "haemorrhage", "bleed", "bleeding", "lesion",
-    "nodule", "glaucoma", "infected", "parasitized", "aneurysm", "hyperplasia", "metastasis", "pathological", "pathology", "patient", "case", "effusion", "stroke",
+    "carcinoma", "melanoma", "covid", "covid19", "covid-19", "tb", "tuberculosis", "fracture", "fractured", "hemorrhage", "haemorrhage", "bleed", "bleeding",
+    "lesion",
+    "nodule", "glaucoma", "infected", "parasitized", "aneurysm", "hyperplasia", "metastasis", "pathological", "pathology", "patient", "case", "effusion",
+    "stroke",
     "present", "event", "dead", "1", "阳性", "异常", "恶性", "肺炎", "病变", "患病", "肿瘤", "癌", "有", "是",
 )
 HEALTHY_WORDS = (
-    "normal", "healthy", "benign", "negative", "neg", "no", "false", "none", "control", "controls", "absent", "clear", "uninfected", "notumor", "non", "without",
+    "normal", "healthy", "benign", "negative", "neg", "no", "false", "none", "control", "controls", "absent", "clear", "uninfected", "notumor", "non",
+    "without",
     "survived", "alive", "vessel", "0", "正常", "健康", "阴性", "良性", "对照", "无", "否",
 )
-ORDERED_NAMES = ("grade", "stage", "score", "severity", "birads", "bi-rads", "bi_rads", "kl", "kl_grade", "pirads", "pi-rads", "gleason", "isup", "lirads", "level",
+ORDERED_NAMES = ("grade", "stage", "score", "severity", "birads", "bi-rads", "bi_rads", "kl", "kl_grade", "pirads", "pi-rads", "gleason", "isup", "lirads",
+                 "level",
                  "分级", "分期", "评分", "等级")
 NO_FINDING = ("no finding", "no findings", "normal", "none", "无异常")
-GRADE = re.compile(r"^(?:grade|stage|score|level|class|kl|bi-?rads|pi-?rads|isup|g|t|n|分级|级|期)?[\s_-]*(\d{1,2}|iv|v|i{1,3})[\s_-]*(?:级|期|grade)?$", re.IGNORECASE)
+GRADE = re.compile(r"^(?:grade|stage|score|level|class|kl|bi-?rads|pi-?rads|isup|g|t|n|分级|级|期)?[\s_-]*"
+                   r"(\d{1,2}|iv|v|i{1,3})[\s_-]*(?:级|期|grade)?$", re.IGNORECASE)
 ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
 ASKED = "asked for by --target"
 SEVERITIES = (("none", "no", "normal", "absent"), ("minimal", "doubtful", "trace"), ("mild", "low"), ("moderate", "medium", "intermediate"),
@@ -33,7 +38,8 @@ SEVERITIES = (("none", "no", "normal", "absent"), ("minimal", "doubtful", "trace
 SIDES = re.compile(r"(?:^|[^a-z])(left|right|laterality|situs|dextrocardia|sinister|dexter)(?:[^a-z]|$)|左|右|镜面", re.IGNORECASE)
 
 
-def target_of(labels: Sequence[Any], *, name: str = "label", kind: str | None = None, classes: Sequence[str] | None = None, from_folders: bool = False) -> TargetSpec:
+def target_of(labels: Sequence[Any], *, name: str = "label", kind: str | None = None, classes: Sequence[str] | None = None,
+              from_folders: bool = False) -> TargetSpec:
     """The target that these labels are.
 
     Parameters

@@ -18,8 +18,10 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "tst", "test_set", "testset", "测试", "测试集"), "test"),
 }
 NOT_CLASSES = frozenset({
-    "image", "images", "img", "imgs", "data", "dataset", "scans", "pictures", "dicom", "dicoms", "nifti", "png", "jpg", "jpegs", "mask", "masks", "label", "labels",
-    "annotations", "annotation", "segmentation", "segmentations", "imagestr", "labelstr", "imagests", "labelsts", "ground_truth", "gt", "jpegimages", "图像", "影像", "图片",
+    "image", "images", "img", "imgs", "data", "dataset", "scans", "pictures", "dicom", "dicoms", "nifti", "png", "jpg", "jpegs", "mask", "masks", "label",
+    "labels",
+    "annotations", "annotation", "segmentation", "segmentations", "imagestr", "labelstr", "imagests", "labelsts", "ground_truth", "gt", "jpegimages", "图像",
+    "影像", "图片",
 })
 
 
@@ -64,7 +66,8 @@ class ClassFolders(Layout):
     def read(cls, given: Given) -> Cohort:
         place = place_of(given.tree.images)
         if place is None:
-            raise LabelError("there are no class folders", where=given.data, expected="a folder a class with its images", do="give a table of labels with --table")
+            raise LabelError("there are no class folders", where=given.data, expected="a folder a class with its images",
+                             do="give a table of labels with --table")
         found = given.found
         rows = [Row(name, source, _class(name, place), _split(name, place)) for name, source in found.items]
         loose = sum(row.label is None for row in rows)

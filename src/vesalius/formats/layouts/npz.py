@@ -100,10 +100,12 @@ def _labels(path: Path, part: str, n: int, asked: str | None) -> np.ndarray:
     names = list(shapes_in(path))
     key = next((k for k in (f"{part}_{asked}", asked) if k in names), None) if asked else _key(path, part, LABEL_KEYS, WHOLE_LABELS)
     if key is None:
-        raise LabelError("the npz has no labels", where=path, expected=f"{part}_{asked or 'labels'}", got=", ".join(names[:8]), do="add the array, or name it with --label")
+        raise LabelError("the npz has no labels", where=path, expected=f"{part}_{asked or 'labels'}", got=", ".join(names[:8]),
+                         do="add the array, or name it with --label")
     labels = array_in(path, key)
     if labels.ndim not in (1, 2) or len(labels) != n:
-        raise LabelError("the npz has not one label for each image", where=path, expected=f"{n} rows in {key}", got=f"shape {labels.shape}", do="correct the arrays")
+        raise LabelError("the npz has not one label for each image", where=path, expected=f"{n} rows in {key}", got=f"shape {labels.shape}",
+                         do="correct the arrays")
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
