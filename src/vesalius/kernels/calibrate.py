@@ -20,7 +20,7 @@ from vesalius.errors import DataError, OptionError
 from vesalius.kernels.reliability import brier, case_nll, ece, nll, operating_point, quality, reliability
 from vesalius.seed import generator
 
-__all__ = ["METHODS", "Calibrator", "brier", "ece", "fit_calibrator", "nll", "operating_point", "quality", "reliability"]
+__all__ = ["METHODS", "Calibrator", "brier", "ece", "fit_calibrator", "nll", "operating_point", "out_of_fold", "quality", "reliability"]
 
 METHODS = ("none", "temperature", "temperature+bias", "isotonic")
 """From the simplest to the freest; ``auto`` prefers the simpler one unless a freer one is clearly better."""
@@ -164,13 +164,22 @@ def _as_good(worse_by: np.ndarray) -> bool:
 
 def _crossed(raw: np.ndarray, truth: np.ndarray, kind: str, owner: np.ndarray, method: str) -> np.ndarray:
     """Cross-validated log loss of each patient."""
-    people, place = np.unique(owner, return_inverse=True)
-    fold = (generator(0, "calibrate").permutation(len(people)) % FOLDS)[place]
-    loss = np.zeros(len(raw))
-    for k in range(FOLDS):
-        fitted = _fit(raw[fold != k], truth[fold != k], kind, method)
-        loss[fold == k] = case_nll(truth[fold == k], fitted(raw[fold == k]), kind)
+    place = np.unique(owner, return_inverse=True)[1]
+    loss = case_nll(truth, out_of_fold(raw, truth, kind, method, owner), kind)
     return np.bincount(place, loss) / np.bincount(place)
+
+
+def out_of_fold(raw: np.ndarray, truth: np.ndarray, kind: str, method: str, patients: Any) -> np.ndarray:
+    """Probabilities ``[N, K]`` of each fifth of the patients by a calibrator fitted on the others: an honest "after".
+
+    Every image needs a truth (multilabel: at least one mark).
+    """
+    people, place = np.unique(np.asarray(patients), return_inverse=True)
+    fold = (generator(0, "calibrate").permutation(len(people)) % FOLDS)[place]
+    p = np.zeros(raw.shape)
+    for k in np.unique(fold):
+        p[fold == k] = _fit(raw[fold != k], truth[fold != k], kind, method)(raw[fold == k])
+    return p
 
 
 def _fit(raw: np.ndarray, truth: np.ndarray, kind: str, method: str) -> Calibrator:

@@ -154,6 +154,15 @@ def weighted(target: TargetSpec, truth: np.ndarray, p: np.ndarray, marks: dict[s
     return compute
 
 
+def figure_of(target: TargetSpec, truth: np.ndarray, p: np.ndarray, name: str, threshold: float | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """One figure over all classes, of weighted samples ``[N, B]`` -> ``[B]``, e.g. for a paired comparison; NaN where undefined."""
+    if target.kind == "regression":
+        number = figures.regression(truth.astype(np.float64), p.reshape(len(p), -1)[:, 0])
+        return lambda weights: number(weights)[name]
+    compute = weighted(target, truth, p, marks_of(target, truth, p, threshold))
+    return lambda weights: compute(weights)[None, name]
+
+
 def _keyed(figure: figures.Figures) -> Callable[[np.ndarray], Keyed]:
     return lambda weights: {(None, name): row for name, row in figure(weights).items()}
 
