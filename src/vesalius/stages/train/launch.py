@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -15,8 +16,9 @@ import torch
 import torch.multiprocessing as mp
 
 from vesalius.errors import RunError, TrainingError
+from vesalius.stages.train import checkpoint
 from vesalius.stages.train.job import Job, Trained
-from vesalius.stages.train.loop import train
+from vesalius.stages.train.loop import train, trained
 
 Progress = Callable[[int, int, str], None]
 TOLD = "progress.json"
@@ -40,13 +42,15 @@ def train_here_or_spread(job: Job, progress: Progress) -> Trained:
         return train(job, fabric, progress)
     with _retold(job.log / TOLD, progress):
         try:
-            return fabric.launch(_worker, job)  # type: ignore[arg-type] # Fabric passes the further arguments on
+            fabric.launch(functools.partial(_worker, job=job))
         except mp.ProcessRaisedException as error:
             raise _known(error) from error
         except mp.ProcessExitedException as error:
             raise RunError(
                 "a training process died", got=str(error), do="give the machine more memory or a smaller --batch; the same command goes on",
             ) from error
+    tensors, state = checkpoint.read(job.folder)
+    return trained(checkpoint.best_of(tensors), state)
 
 
 def make_fabric(job: Job) -> lf.Fabric:
@@ -58,9 +62,9 @@ def make_fabric(job: Job) -> lf.Fabric:
     )
 
 
-def _worker(fabric: lf.Fabric, job: Job) -> Trained:
+def _worker(fabric: lf.Fabric, job: Job) -> None:
     torch.set_num_threads(max(1, int(job.plan["machine.threads"]) // int(job.plan["machine.devices"])))
-    return train(job, fabric, _teller(job.log / TOLD) if fabric.is_global_zero else lambda *_: None)
+    train(job, fabric, _teller(job.log / TOLD) if fabric.is_global_zero else lambda *_: None)
 
 
 def _teller(path: Path) -> Progress:

@@ -76,7 +76,8 @@ def train(job: Job, fabric: lf.Fabric, progress: Progress) -> Trained:
                 raise KeyboardInterrupt
     if writer is not None:
         writer.close()
-    return _result(loop)
+    best = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in loop.parts.best.items()}
+    return trained(best, loop.state)
 
 
 def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
@@ -213,8 +214,7 @@ def _save(loop: Loop) -> None:
     loop.saved_at = time.monotonic()
 
 
-def _result(loop: Loop) -> Trained:
-    state = loop.state
-    best = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in loop.parts.best.items()}
+def trained(best: dict[str, torch.Tensor], state: State) -> Trained:
+    """What a finished state and its best weights amount to."""
     why = state.why_stopped or "all planned epochs were done"
     return Trained(best, state.best_loss, state.best_score, state.best_epoch, len(state.history), state.seconds, why)
