@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from typing import Any
 
@@ -62,7 +61,12 @@ def _family(name: str) -> Family:
 
 
 def _build(owner: str, name: str, channels: int, n_out: int, size: tuple[int, ...], **options: Any) -> nn.Module:
-    made = _from_timm(name, channels, n_out, size, options) if owner == "timm" else _from_torchvision(name, channels, n_out, size, options)
+    make = _from_timm if owner == "timm" else _from_torchvision
+    try:
+        made = make(name, channels, n_out, size, options)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        given = f"options {options}" if options else f"size {size}"
+        raise OptionError(f"{owner} cannot build '{name}'", got=f"{given}: {_reason(error)}", do="choose other options, another --size or network") from error
     if _family(name) != "transformer":
         made = soften(made, wanted_reduction(size))
     _try(made, f"{owner}:{name}", channels, size)
@@ -72,23 +76,26 @@ def _build(owner: str, name: str, channels: int, n_out: int, size: tuple[int, ..
 def _from_timm(name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
     timm = library("timm")
     given = {"in_chans": channels, "num_classes": n_out, **options}
-    try:
-        made: nn.Module = timm.create_model(name, img_size=size, **given)
-    except TypeError:  # convolutional networks know no img_size
-        made = timm.create_model(name, **given)
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        given["img_size"] = size
+    made: nn.Module = timm.create_model(name, **given)
     return made
 
 
 def _from_torchvision(name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
-    models = library("torchvision.models")
-    make = models.get_model_builder(name)
     given = dict(options)
-    if "image_size" in inspect.signature(make).parameters or name.startswith("vit_"):
+    if name.startswith("vit_"):
+        if len(set(size)) > 1:
+            raise OptionError(f"'torchvision:{name}' reads square images", got=f"size {size}", do="choose a square --size or 'timm:' networks")
         given["image_size"] = size[0]
     if name in ("googlenet", "inception_v3"):
-        given |= {"aux_logits": False, "init_weights": True}
-    made: nn.Module = make(weights=None, num_classes=n_out, **given)
+        given |= {"aux_logits": False, "init_weights": False}
+    made: nn.Module = library("torchvision.models").get_model(name, weights=None, num_classes=n_out, **given)
     return recolour(made, channels)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _try(made: nn.Module, name: str, channels: int, size: tuple[int, ...]) -> None:
@@ -98,6 +105,6 @@ def _try(made: nn.Module, name: str, channels: int, size: tuple[int, ...]) -> No
         with torch.no_grad():
             made.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OptionError(f"'{name}' cannot read images of this size", got=f"size {size}: {reason}", do="choose another --size or 'small-resnet'") from error
+        given = f"size {size}: {_reason(error)}"
+        raise OptionError(f"'{name}' cannot read images of this size", got=given, do="choose another --size or 'small-resnet'") from error
     made.train(training)

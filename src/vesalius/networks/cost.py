@@ -36,21 +36,27 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
     """
     held: list[int] = []
 
-    def keep(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            held.append(0 if getattr(module, "inplace", False) else output.numel() * 4)
+    def keep(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, torch.Tensor) and not any(_shares(output, each) for each in inputs):
+            held.append(output.numel() * 4)
 
     hooks = [module.register_forward_hook(keep) for module in network.modules() if not any(module.children())]
-    training = network.training
+    training = [module for module in network.modules() if module.training]
     try:
         flops = _flops(network.eval(), tuple(shape))
     finally:
         for hook in hooks:
             hook.remove()
-        network.train(training)
+        for module in training:
+            module.training = True
     batch = max(int(shape[0]), 1)
     params = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Cost(params, flops // batch, sum(held) // batch)
+
+
+def _shares(output: torch.Tensor, given: Any) -> bool:
+    """Whether a layer's output lies in the memory of its input: a view, or computed in place."""
+    return isinstance(given, torch.Tensor) and output.untyped_storage()._cdata == given.untyped_storage()._cdata
 
 
 def _flops(network: nn.Module, shape: tuple[int, ...]) -> int:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vesalius.errors import OptionError
 from vesalius.networks._base import NetworkInfo, enter, library
 from vesalius.networks._layers import layer
 
@@ -59,7 +60,14 @@ def patch_for(size: Sequence[int]) -> tuple[int, ...]:
 
 
 def vit(kind: str, channels: int, n_out: int, size: tuple[int, ...], patch: int | None = None, drop_path: float = 0.0, dropout: float = 0.0) -> nn.Module:
-    """A vision transformer; ``patch`` (samples a side) replaces the fitting one."""
+    """A vision transformer; ``patch`` (samples a side) replaces the fitting one.
+
+    Raises
+    ------
+    OptionError: a patch that is no length, or longer than the image.
+    """
+    if patch is not None and not 1 <= patch <= max(size):
+        raise OptionError("impossible patch", expected=f"1 to {max(size)} samples", got=patch)
     dim, depth, heads = SIZES[kind]
     patch_size = patch_for(size) if patch is None else (int(patch),) * len(size)
     made: nn.Module = library("timm.models.vision_transformer").VisionTransformer(
