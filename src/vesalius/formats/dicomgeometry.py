@@ -170,5 +170,9 @@ def _complete(order: np.ndarray, steps: np.ndarray, usual: float, depths: np.nda
         i = int(gaps[0])
         lost = int(sum(round(step / usual) - 1 for step in steps[gaps]))
         raise FormatError("slices of the series are missing", where=where, expected=f"a slice every {usual:.2f} mm",
-                          got=f"about {max(lost, 1)} missing, first between {names[order[i]]} ({depths[order[i]]:.2f} mm) and {names[order[i + 1]]} ({depths[order[i + 1]]:.2f} mm)",
+                          got=f"about {max(lost, 1)} missing, first between {_at(i, order, depths, names)} and {_at(i + 1, order, depths, names)}",
                           do="fetch the whole series")
+
+
+def _at(i: int, order: np.ndarray, depths: np.ndarray, names: list[str]) -> str:
+    return f"{names[order[i]]} ({depths[order[i]]:.2f} mm)"

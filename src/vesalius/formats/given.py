@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vesalius.core.cohort import Cohort
+from vesalius.formats.matching import Index
 from vesalius.formats.sources import Found, find
 from vesalius.formats.walk import Tree, walk
 from vesalius.registry import Registry
@@ -48,6 +49,11 @@ class Given:
     def found(self) -> Found:
         """The images below the folder, DICOM files grouped into series."""
         return find(self.tree)
+
+    @cached_property
+    def index(self) -> Index:
+        """The images by every name that a table may use for them."""
+        return Index(self.found.items, self.found.dicom)
 
     @cached_property
     def is_folder(self) -> bool:

@@ -20,6 +20,7 @@ from vesalius.formats.base import FORMATS, Format, bits_of, bounded, head_of, le
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+UNORIENTED = "the file states no orientation (sform and qform codes are 0); its axes are taken as they are stored"
 HEADER_SIZES = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"), (540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 
 
@@ -109,5 +110,5 @@ def _grid(volume: Any, shape: tuple[int, ...]) -> tuple[Grid, tuple[str, ...]]:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     spacing = tuple(float(length) for length in lengths[: len(shape)][::-1])
     stated = bool(volume.header["sform_code"] > 0 or volume.header["qform_code"] > 0)
-    return Grid(shape[::-1], spacing, affine),
-    () if stated else ("the file states no orientation (sform and qform codes are 0); its axes are taken as they are stored",)
+    notes = () if stated else (UNORIENTED,)
+    return Grid(shape[::-1], spacing, affine), notes

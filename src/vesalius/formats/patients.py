@@ -16,6 +16,8 @@ FIRST_TOKEN = re.compile(r"^([^_\-]*\d[^_\-]*)[_\-].")
 ALL_BUT_LAST = re.compile(r"^(.*\d.*)[_\-][^_\-]+$")
 KEYWORD_SHARE = 0.3
 """A keyword that is in fewer names than this part is an accident."""
+RESTART_SHARE = 0.8
+"""Numbers that start again in each class: this part of the smaller class's numbers is in every other class."""
 LARGEST_GROUP = (20, 0.1)
 """A group of names larger than both this many and this part of all is no patient (it is a date, a scanner, a class)."""
 
@@ -144,6 +146,7 @@ def _apart(ids: Sequence[str | None], classes: Sequence[str]) -> tuple[list[str 
         if value is not None:
             held[each].add(value)
     groups = sorted(held.values(), key=len)
-    if len(groups) < 2 or len(groups[0]) < 3 or not all(v.isdigit() for group in groups for v in group) or not all(len(groups[0] & g) >= 0.8 * len(groups[0]) for g in groups[1:]):
+    counted = len(groups) > 1 and len(groups[0]) > 2 and all(value.isdigit() for group in groups for value in group)
+    if not counted or not all(len(groups[0] & group) >= RESTART_SHARE * len(groups[0]) for group in groups[1:]):
         return list(ids), ""
     return [None if value is None else f"{each}/{value}" for value, each in zip(ids, classes, strict=True)], "; the numbers start again in each class"

@@ -146,7 +146,8 @@ def _array(picture: Image.Image) -> np.ndarray:
 
 
 def _pages(opened: tifffile.TiffFile, source: Source) -> list[Any]:
-    pages: list[Any] = [page for page in opened.pages if not page.keyframe.is_reduced]
+    held: list[Any] = list(opened.pages)
+    pages = [page for page in held if not page.keyframe.is_reduced]
     shapes = {tuple(page.shape) for page in pages}
     if len(shapes) != 1:
         raise FormatError("the pages of the TIFF are of several sizes", where=source.path, expected="pages of one size (a stack)",

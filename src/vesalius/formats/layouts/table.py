@@ -15,7 +15,6 @@ from vesalius.errors import DataError, LabelError
 from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
 from vesalius.formats.layouts.class_folders import split_of
-from vesalius.formats.matching import Index
 from vesalius.formats.patients import Patients, by_facts, by_names, by_option
 from vesalius.formats.sheet import CANONICAL, Sheet, read_sheet, roles_of, typed
 from vesalius.formats.target_of import side_matters, target_of
@@ -97,17 +96,13 @@ def image_column(sheet: Sheet, given: Given) -> str | None:
     """The column whose cells name images: ``--image``, else the best matching one, the usual names first."""
     if given.options.image:
         return sheet.column(given.options.image, "--image")
-    index = index_of(given)
+    index = given.index
     usual = sheet.roles.get("image")
     shares = {name: index.share(list(sheet.frame[name])) for name in sheet.columns}
     best = max(shares, key=lambda name: (round(shares[name], 2), name == usual))
     if shares[best] >= MATCHED or (shares[best] > 0 and best == usual):
         return best
     return best if shares[best] > 0 else None
-
-
-def index_of(given: Given) -> Index:
-    return Index(given.found.items, given.found.dicom)
 
 
 def read_table(given: Given, layout: str) -> Cohort:
@@ -212,7 +207,7 @@ def _target(given: Given, labels: Labels, rows: list[Row]) -> TargetSpec:
 
 def _match(given: Given, sheet: Sheet, image: str, values: list[Any]) -> tuple[dict[str, int], list[str]]:
     """For each image its row; rows without an image and images without a row are told."""
-    index, rows_of, lost = index_of(given), defaultdict(list), []
+    index, rows_of, lost = given.index, defaultdict(list), []
     for i, cell in enumerate(sheet.frame[image]):
         names = index.find(cell)
         for name in names:
