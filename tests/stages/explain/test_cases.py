@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from vesalius.core.cohort import Source
 from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError
-from vesalius.stages.explain import choose_cases, write_cases
+from vesalius.stages.explain import cases, choose_cases, explain_cases
 
 BINARY = TargetSpec("binary", ("healthy", "ill"))
 
@@ -63,19 +64,22 @@ def test_missing_column_is_named():
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_cases_are_written_with_pictures(tmp_path, ndim, network_of, mapping_of):
+def test_cases_are_written_with_pictures(tmp_path, ndim, network_of, mapping_of, monkeypatch):
     torch.set_num_threads(1)
     shape = (8, 24, 24)[-ndim:]
     image = np.random.default_rng(0).integers(0, 255, (1, *shape), dtype=np.uint8)
-    seen = []
-    path = write_cases(
-        tmp_path, mapping_of(network_of("cnn", ndim)), [("病人/一.png", "best"), ("b", "worst")],
-        lambda case: (Study(image, Grid.plain(shape), source=case), "ill"), progress=lambda *facts: seen.append(facts),
-    )
+    seen, opened = [], []
+    monkeypatch.setattr(cases, "open_study", lambda source: opened.append(source.path) or Study(image, Grid.plain(shape), source=source.path))
+    predictions = table([0.9, 0.9], [1, 0]).assign(id=["病人/一.png", "b"], label=["ill", "healthy"])
+    sources = {case: Source("raster", f"/data/{case}") for case in predictions["id"]}
+    folder = tmp_path / "explain"
+    path = explain_cases(mapping_of(network_of("cnn", ndim)), predictions, sources, folder, n=1, progress=lambda *facts: seen.append(facts))
     rows = json.loads(path.read_text("utf-8"))
-    assert path == tmp_path / "explain" / "cases.json" and [row["id"] for row in rows] == ["病人/一.png", "b"]
+    assert path == folder / "cases.json"
+    assert {(row["id"], row["role"], row["label"]) for row in rows} == {("病人/一.png", "uncertain", "ill"), ("b", "worst", "healthy")}
+    assert opened == [f"/data/{row['id']}" for row in rows]
     assert rows[0].keys() == {"id", "role", "label", "predicted", "probability", "image", "maps"}
     assert [shown["method"] for shown in rows[0]["maps"]] == ["gradcam", "occlusion"]
     files = [rows[1]["image"], *(shown["file"] for shown in rows[1]["maps"])]
-    assert all(Image.open(tmp_path / "explain" / file).size == (256, 256) for file in files)
+    assert all(Image.open(folder / file).size == (256, 256) for file in files)
     assert seen[-1] == (2, 2, "explain")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from vesalius.core.cohort import Source
 from vesalius.core.study import Study
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError
+from vesalius.formats import open_study
 from vesalius.stages.explain.base import explain_study
 from vesalius.stages.explain.pictures import png, views
 from vesalius.storage import atomic_json, atomic_write
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from vesalius.mapping import Mapping
 
 ROLES = ("best", "worst", "uncertain")
-FOLDER, INDEX = "explain", "cases.json"
+INDEX = "cases.json"
 TINY = 1e-12
 
 
@@ -87,37 +89,40 @@ def _column(test: pd.DataFrame, name: str) -> np.ndarray:
     return test[name].to_numpy(float)
 
 
-def write_cases(
-    run: Path,
+def explain_cases(
     mapping: Mapping,
-    cases: Sequence[tuple[str, str]],
-    open_case: Callable[[str], tuple[Study, Any]],
+    predictions: pd.DataFrame,
+    sources: dict[str, Source],
+    folder: Path,
     *,
+    n: int = 4,
     methods: Sequence[str] = ("gradcam", "occlusion"),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Explain the chosen cases and write ``explain/cases.json`` with its pictures.
+    """Explain the cases that tell most (see `choose_cases`) and write ``folder/cases.json`` with its pictures.
 
     Parameters
     ----------
-    cases: what `choose_cases` gave.
-    open_case: an id to its study and its label as the data states it.
+    predictions: the run's ``predictions.parquet``.
+    sources: where each image is stored, by id.
 
     Returns
     -------
-    The path of ``cases.json``. Pictures are named by number, never by what a file says of itself.
+    The path of ``cases.json``, written last. Pictures are named by number, never by what a file says of itself.
     """
-    folder, rows = run / FOLDER, []
-    for number, (case, role) in enumerate(cases):
-        study, label = open_case(case)
-        rows.append(_write_case(folder, f"{number:02d}", mapping, study, methods) | {"id": case, "role": role, "label": str(label)})
+    chosen = choose_cases(predictions, mapping.output.target, n)
+    labels = predictions.set_index("id")["label"]
+    rows = []
+    for number, (case, role) in enumerate(chosen):
+        facts = _explain_case(folder, f"{number:02d}", mapping, open_study(sources[case]), methods)
+        rows.append({"id": case, "role": role, "label": str(labels[case])} | facts)
         if progress is not None:
-            progress(number + 1, len(cases), "explain")
+            progress(number + 1, len(chosen), "explain")
     atomic_json(folder / INDEX, rows)
     return folder / INDEX
 
 
-def _write_case(folder: Path, name: str, mapping: Mapping, study: Study, methods: Sequence[str]) -> dict[str, Any]:
+def _explain_case(folder: Path, name: str, mapping: Mapping, study: Study, methods: Sequence[str]) -> dict[str, Any]:
     finding = mapping(study)
     maps = [explain_study(mapping, study, method=method).array for method in methods]
     names = [f"{name}.png", *(f"{name}_{method}.png" for method in methods)]

@@ -1,0 +1,142 @@
+"""The report in sentences: what was asked, what came out, and what must be kept in mind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vesalius.core.target import TargetSpec
+from vesalius.stages.report.facts import LOWER_IS_BETTER, PARTS, RunFacts
+from vesalius.stages.report.texts import Both, name_of, same, say
+
+SHOWN_CLASSES = 12
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for people: three decimals, more for what is smaller, fewer for what is 100 and more.
+
+    >>> number(0.98512), number(1234.5), number(0.00042), number(None)
+    ('0.985', '1,234', '0.00042', '–')
+    """
+    if value is None or value != value:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10**-digits else f"{value:.2g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, which is never a bare minus of nothing.
+
+    >>> signed(0.02), signed(-0.02), signed(-0.0001)
+    ('+0.020', '−0.020', '0.000')
+    """
+    if abs(value) < 5e-4:
+        return "0.000"
+    return ("+" if value > 0 else "−") + number(abs(value))
+
+
+def with_interval(figure: dict[str, Any], key: str = "interval", form: Any = number) -> Both:
+    """A figure with its interval, or alone when it has none."""
+    if figure.get("low") is None or figure.get("high") is None:
+        return same(form(figure["value"]))
+    return say(key, value=form(figure["value"]), low=form(figure["low"]), high=form(figure["high"]))
+
+
+def sentences(facts: RunFacts) -> list[Both]:
+    """The summary, in order; sentences whose facts are absent are left out."""
+    found = [_asked(facts.target), _used(facts), _main(facts), _operating(facts), gain_sentence(facts), _looks(facts)]
+    return [each for each in found if each is not None] + [say("doctor")]
+
+
+def classes_of(target: TargetSpec) -> Both:
+    """The names of the classes, the first dozen where there are many."""
+    names = list(target.classes[:SHOWN_CLASSES])
+    more = ["…"] if len(target.classes) > SHOWN_CLASSES else []
+    return Both(", ".join(names + more), "、".join(names + more))
+
+
+def _asked(target: TargetSpec | None) -> Both | None:
+    if target is None:
+        return None
+    if target.kind == "binary":
+        return say("ask.binary", positive=target.classes[1], negative=target.classes[0])
+    return say(f"ask.{target.kind}", name=target.name, k=len(target.classes), classes=classes_of(target))
+
+
+def _used(facts: RunFacts) -> Both | None:
+    used = facts.used
+    if used is None:
+        return None
+    counts = {part: f"{int((used['split'] == part).sum()):,}" for part in PARTS}
+    key = "used" if facts.audit.get("patient_known", True) else "used_unknown"
+    return say(key, n=f"{len(used):,}", p=f"{used['patient'].nunique():,}", **counts)
+
+
+def _main(facts: RunFacts) -> Both | None:
+    figure = facts.figure(facts.primary)
+    if figure is None:
+        return None
+    n, p = f"{figure.get('n_images', 0):,}", f"{figure.get('n_patients', 0):,}"
+    return say("main", n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
+
+
+def _operating(facts: RunFacts) -> Both | None:
+    point = facts.metrics.get("operating_point")
+    sensitivity, specificity = facts.figure("sensitivity"), facts.figure("specificity")
+    if not point or sensitivity is None or specificity is None:
+        return None
+    return say(
+        "operating", threshold=number(point["threshold"]), rule=name_of("rule", str(point.get("rule", ""))),
+        sensitivity=with_interval(sensitivity), specificity=with_interval(specificity),
+    )
+
+
+def verdict(facts: RunFacts) -> str | None:
+    """``better``, ``unclear`` or ``worse`` than the best baseline, by the paired interval."""
+    gain = facts.metrics.get("gain")
+    if not gain:
+        return None
+    sign = -1 if gain.get("metric") in LOWER_IS_BETTER else 1
+    bounds = sorted(sign * gain[end] for end in ("low", "high")) if gain.get("low") is not None and gain.get("high") is not None else [-1, 1]
+    return "better" if bounds[0] > 0 else "worse" if bounds[1] < 0 else "unclear"
+
+
+def gain_sentence(facts: RunFacts) -> Both | None:
+    """Whether the network is better than the best baseline, with the paired interval."""
+    found = verdict(facts)
+    if found is None:
+        return None
+    gain = facts.metrics["gain"]
+    over, metric = name_of("baseline", gain["over"]), name_of("metric", gain["metric"])
+    return say(f"gain.{found}", over=over, metric=metric, value=with_interval(gain, form=signed))
+
+
+def _looks(facts: RunFacts) -> Both | None:
+    looks = facts.metrics.get("looks_at_test")
+    if not looks:
+        return None
+    return say("looks.one") if looks == 1 else say("looks.many", n=looks)
+
+
+def banners(facts: RunFacts) -> list[Both]:
+    """What makes the figures unbelievable; shown in red above everything else."""
+    leaks, found = facts.leaks, []
+    if facts.by_image:
+        found.append(say("banner.image"))
+    if leaks["patients"] and not facts.by_image:
+        found.append(say("banner.patients", n=f"{leaks['patients']:,}"))
+    if leaks["duplicates"]:
+        found.append(say("banner.duplicates", n=f"{leaks['duplicates']:,}"))
+    return found
+
+
+def notes(facts: RunFacts) -> list[Both]:
+    """What a reader must keep in mind: the run's own notes, then what the report adds; each once."""
+    said = [Both(note["en"], note.get("zh") or note["en"]) for note in [*facts.audit.get("split", {}).get("notes", []), *facts.metrics.get("notes", [])]]
+    if facts.audit and not facts.audit.get("patient_known", True):
+        said.append(say("warn.patient"))
+    if (facts.metrics.get("looks_at_test") or 0) > 1:
+        said.append(say("looks.many", n=facts.metrics["looks_at_test"]))
+    if verdict(facts) == "unclear":
+        said.append(say("warn.gain"))
+    return list(dict.fromkeys([*said, say("not_device")]))
