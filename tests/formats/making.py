@@ -54,7 +54,8 @@ def dicom(path: Path, pixels: np.ndarray, **attributes: object) -> Path:
     return path
 
 
-def series(folder: Path, n: int = 5, *, step: tuple[float, float, float] = (0.0, 0.0, 2.5), uid: str | None = None, skip: tuple[int, ...] = (), **attributes: object) -> list[Path]:
+def series(folder: Path, n: int = 5, *, step: tuple[float, float, float] = (0.0, 0.0, 2.5), uid: str | None = None, skip: tuple[int, ...] = (),
+           **attributes: object) -> list[Path]:
     """An axial CT series whose slice k holds the constant 100 * k, under names that sort the wrong way round."""
     uid = uid or generate_uid()
     paths = []

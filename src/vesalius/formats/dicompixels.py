@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom.uid import UID
 
 from vesalius.errors import FormatError
+from vesalius.formats import dicomjpeg  # noqa: F401 - enters its decoder
 from vesalius.formats.base import bounded
 
 Window = tuple[float, float]
@@ -17,11 +19,26 @@ Window = tuple[float, float]
 def stored(item: Dataset, where: str) -> np.ndarray:
     """Decoded samples, ``[(F,) Y, X]`` or colour ``[(F,) Y, X, 3]`` as RGB; only the bits that the file says are used."""
     bounded((int(item.get("NumberOfFrames") or 1), int(item.Rows), int(item.Columns), int(item.get("SamplesPerPixel") or 1)), where)
-    array = pixel_array(item)
+    array = _decoded(item, where)
     if item.PhotometricInterpretation == "PALETTE COLOR":
         coloured = apply_color_lut(array, item)
         return (coloured >> 8).astype(np.uint8) if coloured.dtype == np.uint16 else coloured
     return _used_bits(array, item)
+
+
+def _decoded(item: Dataset, where: str) -> np.ndarray:
+    syntax = UID(item.file_meta.TransferSyntaxUID)
+    try:
+        return np.asarray(pixel_array(item))
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        if not syntax.is_compressed:
+            raise
+        raise FormatError("the compressed samples cannot be decoded", where=where, expected="a whole frame in a known transfer syntax", got=syntax.name,
+                          do="fetch the file again, or decompress it") from error
+    except ValueError as error:
+        size = f"{item.get('NumberOfFrames') or 1} x {item.Rows} x {item.Columns} samples of {item.BitsAllocated} bits"
+        raise FormatError("the file is truncated or damaged", where=where, expected=size, got=f"{len(item.get('PixelData') or b'')} bytes of {syntax.name}",
+                          do="fetch it again, or leave it out") from error
 
 
 def _used_bits(array: np.ndarray, item: Dataset) -> np.ndarray:
