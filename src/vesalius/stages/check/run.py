@@ -1,0 +1,60 @@
+"""The audit: read everything once, compare, tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from vesalius.core.cohort import Cohort
+from vesalius.formats import recognise
+from vesalius.stages.check.audit import Audit
+from vesalius.stages.check.facts import Fact, gather
+from vesalius.stages.check.labels import label_issues, unlabelled
+from vesalius.stages.check.pictures import picture_issues
+from vesalius.stages.check.twins import find_twins, twin_issues
+
+Progress = Callable[[int, int, str], None]
+ORDER = ("error", "warning", "info")
+REASONS = {"unreadable": "cannot be read", "empty": "empty file", "truncated": "truncated file", "constant": "constant image", "no_numbers": "no numbers in it"}
+
+
+def check(
+    data: str, *, table: str | None = None, label: str | None = None, patient: str | None = None, image: str | None = None, target: str | None = None,
+    layout: str | None = None, jobs: int | None = None, progress: Progress | None = None,
+) -> Audit:
+    """Say what is in a data set and what is wrong with it; nothing is changed.
+
+    Parameters
+    ----------
+    data, table, label, patient, image, target, layout: see `vesalius.formats.recognise`.
+    jobs: processes that read images; None takes the cores this process may use.
+    progress: called with (done, all, what).
+
+    Raises
+    ------
+    DataError: nothing there can be recognised as a data set.
+    """
+    cohort = recognise(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout)
+    return audit_cohort(cohort, jobs=jobs, progress=progress)
+
+
+def audit_cohort(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None = None) -> Audit:
+    """Audit a cohort that has been recognised already; see `check`."""
+    start = time.perf_counter()
+    facts = gather(cohort, jobs=jobs, progress=progress)
+    twins = find_twins(cohort, facts, progress=progress)
+    issues = [*picture_issues(cohort, facts), *label_issues(cohort, facts), *twin_issues(cohort, twins)]
+    issues.sort(key=lambda issue: ORDER.index(issue.severity))
+    return Audit(cohort, tuple(facts), twins, tuple(issues), _excluded(cohort, facts), time.perf_counter() - start)
+
+
+def _excluded(cohort: Cohort, facts: Sequence[Fact]) -> dict[str, str]:
+    reasons = {}
+    for case, fact in zip(cohort.cases, facts, strict=True):
+        if fact.problem:
+            reasons[case.id] = REASONS[fact.problem]
+        elif len(fact.shape) != cohort.ndim:
+            reasons[case.id] = f"not {cohort.ndim}-D"
+        elif unlabelled(cohort, case):
+            reasons[case.id] = "no label"
+    return reasons
