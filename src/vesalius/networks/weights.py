@@ -107,20 +107,22 @@ def fit_state(state: State, network: nn.Module, source: str = "") -> LoadReport:
     own = network.state_dict()
     report = LoadReport(source=source)
     taken: State = {}
-    for name, value in state.items():
-        if name not in own:
-            report.unexpected.append(name)
-            continue
-        fitted, how = adapt(name, value, own[name], network)
+    for name in (each for each in own if each in state):
+        fitted, how = adapt(name, state[name], own[name], network)
         if fitted is None:
-            report.mismatched.append(f"{name} {tuple(value.shape)} -> {tuple(own[name].shape)}")
+            report.mismatched.append(f"{name} {tuple(state[name].shape)} -> {tuple(own[name].shape)}")
             continue
         taken[name] = fitted.to(own[name].dtype)
-        report.adapted.append((name, how)) if how else report.loaded.append(name)
+        if how:
+            report.adapted.append((name, how))
+        else:
+            report.loaded.append(name)
+    report.unexpected.extend(name for name in state if name not in own)
     report.missing.extend(name for name in own if name not in state and not name.endswith(COUNTER))
     if not any(value.ndim > 1 for value in taken.values()):
-        facts = {"expected": f"names like {_some(list(own))}", "got": f"names like {_some(list(state))}"}
-        raise OptionError("no weight of the file fits the network", where=source or None, do="choose the network that the weights were made for", **facts)
+        expected, got = f"names like {_some(list(own))}", f"names like {_some(list(state))}"
+        do = "choose the network that the weights were made for"
+        raise OptionError("no weight of the file fits the network", where=source or None, expected=expected, got=got, do=do)
     network.load_state_dict(taken, strict=False)
     return report
 
