@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 LUNG_X = 0.42
 RIGHT, LEFT = -1, 1
@@ -216,12 +216,12 @@ def expose(film: np.ndarray, rng: np.random.Generator, gain: float = 1.0, grain:
 def stamp(image: np.ndarray, text: str, corner: str) -> np.ndarray:
     """A lead marker: white letters in a corner (``"upper-left"``, ``"upper-right"``, ``"lower-left"``, ``"lower-right"``)."""
     picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    left, top, right, bottom = pen.textbbox((0, 0), text)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default_imagefont()
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     margin = 3
     x = margin if corner.endswith("left") else image.shape[1] - margin - (right - left)
     y = margin if corner.startswith("upper") else image.shape[0] - margin - (bottom - top)
-    pen.text((x - left, y - top), text, fill=255)
+    pen.text((x - left, y - top), text, fill=255, font=font)
     return np.asarray(picture)
 
 

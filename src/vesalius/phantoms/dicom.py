@@ -21,6 +21,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from vesalius.errors import OptionError
 from vesalius.phantoms.anatomy import Findings, draw_person
 from vesalius.phantoms.films import plain_film
 from vesalius.phantoms.sheet import Item, shuffle_labels, truth_of, write_items
@@ -29,6 +30,8 @@ from vesalius.phantoms.volumes import CLASSES, add_nodule, lung_patch
 from vesalius.seed import generator
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless, DeflatedExplicitVRLittleEndian)
+SMALLEST = 32
+"""Side below which JPEG 2000 has no room for its five resolutions."""
 TILT_DEG = 15.0
 GAP, TILTED, STEEP = 2, 3, 4
 """Which patients have a missing slice, a tilted gantry, and a rescale slope of 2."""
@@ -139,7 +142,13 @@ def make_dicom(out: Path, seed: int, n: int, *, size: int = 40, slices: int = 16
     odd: plants a missing slice (third patient), a gantry tilt of 15 degrees (fourth), a rescale slope of 2 (fifth)
         and one MONOCHROME1 film among the CT.
     shuffle: deals the labels out anew.
+
+    Raises
+    ------
+    OptionError: slices of less than 32 samples a side.
     """
+    if size < SMALLEST:
+        raise OptionError("the slices are too small for JPEG 2000", expected=f"size of {SMALLEST} or more", got=size)
     made = [_series(seed, number, size, slices, odd) for number in range(n)]
     heads = [Item(b"", "", series.patient, label, label) for series, label in made]
     if shuffle:
