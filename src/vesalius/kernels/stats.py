@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from vesalius.errors import DataError, OptionError
 from vesalius.seed import generator
@@ -117,8 +118,9 @@ def resample(fn: Weighted, patients: Any, n: int = 2000, seed: int = 0, *, jackk
         raise DataError("a figure needs at least one image", expected="predictions of a split", got="none")
     value = np.atleast_2d(fn(np.ones((len(place), 1))))[:, 0]
     size = max(1, CHUNK // len(place))
-    draws = [np.atleast_2d(fn(counts[place])) for counts in _draws(people, n, size, seed)]
-    left = [np.atleast_2d(fn(keep[place])) for keep in _leaves(people, size, seed)] if jackknife and people > 1 else []
+    with threadpool_limits(1):  # the products are small: threads would only wait for one another on a busy machine
+        draws = [np.atleast_2d(fn(counts[place])) for counts in _draws(people, n, size, seed)]
+        left = [np.atleast_2d(fn(keep[place])) for keep in _leaves(people, size, seed)] if jackknife and people > 1 else []
     empty = np.full((len(value), 0), np.nan)
     return Resampled(value, np.concatenate([empty, *draws], axis=1), np.concatenate([empty, *left], axis=1))
 
