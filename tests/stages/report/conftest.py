@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from vesalius.core.target import TargetSpec
 from vesalius.plan import Plan
 
 CLASSES = {
-    "binary": ("normal", "pneumonia"), "multiclass": ("normal", "bacterial pneumonia", "viral pneumonia", "结核"), "ordinal": ("grade 0", "grade 1", "grade 2", "grade 3"),
-    "multilabel": ("effusion", "cardiomegaly", "nodule", "atelectasis"), "regression": (),
+    "binary": ("normal", "pneumonia"), "multiclass": ("normal", "bacterial pneumonia", "viral pneumonia", "结核"),
+    "ordinal": ("grade 0", "grade 1", "grade 2", "grade 3"), "multilabel": ("effusion", "cardiomegaly", "nodule", "atelectasis"), "regression": (),
 }
 PARTS = ("train", "validation", "test")
 COUNTS = {"train": 420, "validation": 90, "test": 156}
@@ -33,8 +34,9 @@ def cohort_of(target: TargetSpec, rng: np.random.Generator) -> pd.DataFrame:
     for part in PARTS:
         for i in range(COUNTS[part]):
             patient = f"{part[:2]}{i // 2:04d}"
-            rows.append({"id": f"images/{patient}_{i % 2}.png", "path": f"images/{patient}_{i % 2}.png", "member": None, "hash": f"{rng.integers(1 << 60):016x}",
-                         "patient": patient, "label": _label(target, rng), "split": part, "official_split": None, "duplicate_cluster": -1, "excluded_because": None})
+            name = f"images/{patient}_{i % 2}.png"
+            facts = {"id": name, "path": name, "member": None, "hash": f"{rng.integers(1 << 60):016x}", "patient": patient, "label": _label(target, rng)}
+            rows.append(facts | {"split": part, "official_split": None, "duplicate_cluster": -1, "excluded_because": None})
     rows.append(rows[0] | {"id": "images/broken.png", "split": "excluded", "excluded_because": "truncated", "patient": "x"})
     return pd.DataFrame(rows)
 
@@ -74,8 +76,9 @@ def estimate(value: float, rows: pd.DataFrame, width: float = 0.03, top: float |
 
 def marks(rows: pd.DataFrame, target: TargetSpec) -> tuple[np.ndarray, np.ndarray]:
     p = rows[[f"p_{c}" for c in target.classes]].to_numpy()
-    truth = rows[[f"truth_{c}" for c in target.classes]].to_numpy() if target.kind == "multilabel" else np.eye(len(target.classes))[rows["truth"].to_numpy(int)]
-    return truth, p
+    if target.kind == "multilabel":
+        return rows[[f"truth_{c}" for c in target.classes]].to_numpy(), p
+    return np.eye(len(target.classes))[rows["truth"].to_numpy(int)], p
 
 
 def figures(rows: pd.DataFrame, target: TargetSpec) -> dict:
@@ -83,7 +86,8 @@ def figures(rows: pd.DataFrame, target: TargetSpec) -> dict:
         error = (rows["truth"] - rows["value"]).to_numpy()
         made = {"mae": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean())}
         found = {k: estimate(v, rows, 1.4, None) for k, v in made.items()}
-        return found | {"r2": estimate(1 - error.var() / rows["truth"].var(), rows), "spearman": estimate(rows[["truth", "value"]].corr("spearman").iloc[0, 1], rows)}
+        rank = rows[["truth", "value"]].corr("spearman").iloc[0, 1]
+        return found | {"r2": estimate(1 - error.var() / rows["truth"].var(), rows), "spearman": estimate(rank, rows)}
     truth, p = marks(rows, target)
     right = ((p > 0.5) == truth).mean() if target.kind == "multilabel" else (p.argmax(1) == truth.argmax(1)).mean()
     found = {"auc": sk.roc_auc_score(truth, p), "ap": sk.average_precision_score(truth, p), "accuracy": right, "brier": ((p - truth) ** 2).mean(), "ece": 0.031}
@@ -105,9 +109,8 @@ def curves(rows: pd.DataFrame, target: TargetSpec) -> dict:
         found["roc"][name], found["pr"][name] = {"x": fpr.tolist(), "y": tpr.tolist()}, {"x": recall.tolist(), "y": precision.tolist()}
     bins = np.clip((p.ravel() * 10).astype(int), 0, 9)
     kept = [b for b in range(10) if (bins == b).any()]
-    found["reliability"] = {
-        "confidence": [float(p.ravel()[bins == b].mean()) for b in kept], "observed": [float(truth.ravel()[bins == b].mean()) for b in kept], "n": [int((bins == b).sum()) for b in kept],
-    }
+    means = {name: [float(values.ravel()[bins == b].mean()) for b in kept] for name, values in (("confidence", p), ("observed", truth))}
+    found["reliability"] = means | {"n": [int((bins == b).sum()) for b in kept]}
     return found
 
 
@@ -119,28 +122,35 @@ def metrics_of(predictions: pd.DataFrame, baselines: dict[str, pd.DataFrame], ta
     shown = {m: {p: figures(b[b["split"] == p], target) for p in parts} for m, b in baselines.items()}
     best = shown["hog"]["test"][primary]["value"]
     difference = made["test"][primary]["value"] - best
-    made |= {"baselines": shown, "gain": {"over": "hog", "metric": primary, "value": difference, "low": difference - 0.02, "high": difference + 0.02, "p": 0.01, "method": "DeLong"}}
+    gain = {"over": "hog", "metric": primary, "value": difference, "low": difference - 0.02, "high": difference + 0.02, "p": 0.01, "method": "DeLong"}
+    made |= {"baselines": shown, "gain": gain}
     if target.kind in ("binary", "multiclass", "ordinal"):
-        made["confusion"] = {p: sk.confusion_matrix(r["truth"], marks(r, target)[1].argmax(1), labels=range(len(target.classes))).tolist() for p, r in parts.items()}
+        order = range(len(target.classes))
+        made["confusion"] = {p: sk.confusion_matrix(r["truth"], marks(r, target)[1].argmax(1), labels=order).tolist() for p, r in parts.items()}
     if target.kind != "regression":
         keep = ("auc", "ap", "sensitivity", "specificity", "ppv", "npv")
-        made["per_class"] = {"test": {c: {n: estimate(0.9 - 0.02 * i, parts["test"], 0.05) for i, n in enumerate(keep)} for c in target.classes}, "validation": {}}
+        each = {name: estimate(0.9 - 0.02 * i, parts["test"], 0.05) for i, name in enumerate(keep)}
+        made["per_class"] = {"test": dict.fromkeys(target.classes, each), "validation": {}}
         made["calibration"] = {"method": "temperature", "parameters": {"temperature": 1.4}, "before": {"ece": 0.081, "brier": 0.12, "nll": 0.41},
                                "after": {"ece": 0.029, "brier": 0.11, "nll": 0.36}, "chosen_on": "validation"}
     if target.kind == "binary":
         made["operating_point"] = {"threshold": 0.41, "rule": "youden", "chosen_on": "validation", "sensitivity": 0.94, "specificity": 0.9}
     sizes = [(26, 0.71), (52, 0.78), (105, 0.83), (210, 0.86)]
     made["data_size"] = [{"n_patients": n, "n_images": 2 * n, "value": v, "low": v - 2 / n, "high": v + 2 / n} for n, v in sizes]
-    made["notes"] = [{"code": "small-test", "en": "78 patients in the test set: an accuracy of .90 could be anything from .84 to .94.", "zh": "测试集仅 78 名患者：准确率 0.90 的真实值可能在 0.84 至 0.94 之间。"}]
+    chinese = "测试集仅 78 名患者：准确率的真实值可能在 0.84 至 0.94 之间。"
+    made["notes"] = [{"code": "small-test", "en": "78 patients in the test set: an accuracy of .90 could be anything from .84 to .94.", "zh": chinese}]
     return made
 
 
 def plan_of(target: TargetSpec) -> Plan:
     decisions = [
-        ("data.target", target.kind, "two classes"), ("data.classes", list(target.classes), "in the order of their numbers"), ("split.by", "patient", "patients are known"),
-        ("split.fractions", [0.7, 0.15, 0.15], "the standard"), ("input.size", [64, 64], "median size of the images"), ("network.name", "small-resnet", "small and quick on an ordinary machine"),
-        ("network.options", {"width": 32}, "wider where there are more cases"), ("train.epochs", 20, "fits the budget of 10 minutes"), ("train.batch", 64, "fits the memory"),
-        ("train.augment", {"flip": [], "rotate": 10.0}, "no left-right flip: the side matters in the chest"), ("output.calibration", "auto", "fitted on validation"),
+        ("data.target", target.kind, "two classes"), ("data.classes", list(target.classes), "in the order of their numbers"),
+        ("split.by", "patient", "patients are known"),
+        ("split.fractions", [0.7, 0.15, 0.15], "the standard"), ("input.size", [64, 64], "median size of the images"),
+        ("network.name", "small-resnet", "small and quick on an ordinary machine"),
+        ("network.options", {"width": 32}, "wider where there are more cases"), ("train.epochs", 20, "fits the budget of 10 minutes"),
+        ("train.augment", {"flip": [], "rotate": 10.0}, "no left-right flip: the side matters in the chest"),
+        ("output.calibration", "auto", "fitted on validation"),
         ("machine.threads", 2, "one thread a core; all processes together"), ("machine.predicted_memory_mb", 412, "network, optimiser, activations of a batch"),
     ]
     plan = Plan()
@@ -152,15 +162,17 @@ def plan_of(target: TargetSpec) -> Plan:
 def audit_of(cohort: pd.DataFrame, target: TargetSpec) -> dict:
     used = cohort[cohort["split"] != "excluded"]
     return {
-        "schema": 1, "root": "/data/chest films/胸片", "layout": "class-folders", "n_images": len(cohort), "n_patients": int(used["patient"].nunique()), "target": target.to_dict(),
-        "label_counts": used["label"].astype(str).value_counts().head(5).to_dict(), "patient_evidence": "file names: the part before the first '_' repeats (333 patients, 666 images)", "patient_known": True,
+        "schema": 1, "root": "/data/chest films/胸片", "layout": "class-folders", "n_images": len(cohort), "n_patients": int(used["patient"].nunique()),
+        "target": target.to_dict(), "label_counts": used["label"].astype(str).value_counts().head(5).to_dict(), "patient_known": True,
+        "patient_evidence": "file names: the part before the first '_' repeats (333 patients, 666 images)",
         "sizes": [{"shape": [1024, 1024], "n": 600}, {"shape": [512, 640], "n": 67}], "modalities": {"CR": 667}, "bits": {"8": 667},
         "issues": [
             {"code": "truncated", "severity": "error", "en": "1 file is cut off", "zh": "1 个文件不完整", "files": ["images/broken.png"], "n": 1},
             {"code": "mixed-size", "severity": "info", "en": "images have 2 sizes", "zh": "图像有 2 种尺寸", "files": [], "n": 67},
-            {"code": "near", "severity": "warning", "en": "2 images are near duplicates", "zh": "2 张图像近似重复", "files": ["images/tr0001_0.png", "images/tr0001_1.png"], "n": 2},
+            {"code": "near", "severity": "warning", "en": "2 images are near duplicates", "zh": "2 张图像近似重复", "files": ["images/a.png"], "n": 2},
         ],
-        "duplicates": {"exact": [["a", "b"]], "near": [{"ids": ["c", "d"], "how": "brightness"}]}, "n_clusters": 2, "crossing": {"patients": 0, "labels": 0, "splits": 0}, "seconds": 1.2,
+        "duplicates": {"exact": [["a", "b"]], "near": [{"ids": ["c", "d"], "how": "brightness"}]}, "n_clusters": 2,
+        "crossing": {"patients": 0, "labels": 0, "splits": 0}, "seconds": 1.2,
     }
 
 
@@ -178,9 +190,10 @@ def write_run(run: Path, kind: str = "binary", seed: int = 0) -> Path:
     (run / "audit.json").write_text(json.dumps(audit_of(cohort, target)), "utf-8")
     plan_of(target).save(run / "plan.toml")
     epochs = np.arange(1, 21)
-    history = {"epoch": epochs, "train_loss": 0.7 * np.exp(-epochs / 6) + 0.05, "validation_loss": 0.65 * np.exp(-epochs / 5) + 0.12 + 0.002 * epochs, "validation_score": 0.97 - 0.3 * np.exp(-epochs / 4)}
-    pd.DataFrame(history).to_csv(run / "log" / "history.csv", index=False)
-    (run / "environment.json").write_text(json.dumps({"schema": 1, "seed": 0, "versions": {"vesalius": "0.1.0", "torch": "2.15"}, "python": "3.11", "system": "Linux", "seconds": {"train": 212.4}}))
+    losses = {"train_loss": 0.7 * np.exp(-epochs / 6) + 0.05, "validation_loss": 0.65 * np.exp(-epochs / 3) + 0.12 + 0.006 * epochs}
+    pd.DataFrame({"epoch": epochs} | losses | {"validation_score": 0.97 - 0.3 * np.exp(-epochs / 4)}).to_csv(run / "log" / "history.csv", index=False)
+    machine = {"versions": {"vesalius": "0.1.0", "torch": "2.15"}, "python": "3.11", "system": "Linux", "seconds": {"train": 212.4}}
+    (run / "environment.json").write_text(json.dumps({"schema": 1, "seed": 0} | machine))
     (run / "model" / "weights.safetensors").write_bytes(b"weights")
     write_cases(run, predictions, target, rng)
     return run
@@ -188,21 +201,35 @@ def write_run(run: Path, kind: str = "binary", seed: int = 0) -> Path:
 
 def write_cases(run: Path, predictions: pd.DataFrame, target: TargetSpec, rng: np.random.Generator) -> None:
     rows, test = [], predictions[predictions["split"] == "test"].reset_index(drop=True)
-    y, x = np.mgrid[-1:1:160j, -1:1:160j]
-    for i, role in enumerate(["best"] * 2 + ["worst"] * 2 + ([] if target.kind == "regression" else ["uncertain"])):
-        row = test.iloc[i * 7]
-        body = 200 * np.exp(-(x**2 * 2 + y**2)) - 90 * (np.exp(-((np.abs(x) - 0.42) ** 2 * 16 + y**2 * 3))) + rng.normal(0, 5, x.shape)
-        grey = np.repeat(np.clip(body, 0, 255).astype(np.uint8)[..., None], 3, 2)
-        heat = np.clip(grey + (np.array([150, 70, 0]) * np.exp(-((x - 0.4) ** 2 + (y - 0.2) ** 2) * 9)[..., None]), 0, 255).astype(np.uint8)
+    regression = target.kind == "regression"
+    for i, role in enumerate(["best"] * 2 + ["worst"] * 2 + ["uncertain"] * (not regression)):
+        row, grey, heat = test.iloc[i * 7], *film(rng)
         for name, picture in ((f"{i:02d}.png", grey), (f"{i:02d}_gradcam.png", heat), (f"{i:02d}_occlusion.png", heat[:, ::-1])):
             Image.fromarray(np.ascontiguousarray(picture)).save(run / "explain" / name)
-        answer = f"{row['value']:.1f}" if target.kind == "regression" else str(row["label"]) if role != "worst" else target.classes[0]
+        answer = f"{row['value']:.1f}" if regression else str(row["label"]) if role != "worst" else next(c for c in target.classes if c != row["label"])
         maps = [{"method": m, "file": f"{i:02d}_{m}.png"} for m in ("gradcam", "occlusion")]
-        rows.append({"id": row["id"], "role": role, "label": str(row["label"]), "predicted": answer, "probability": None if target.kind == "regression" else 0.97, "image": f"{i:02d}.png", "maps": maps})
+        facts = {"predicted": answer, "probability": None if regression else 0.97, "image": f"{i:02d}.png", "maps": maps}
+        rows.append({"id": row["id"], "role": role, "label": str(row["label"])} | facts)
     (run / "explain" / "cases.json").write_text(json.dumps(rows), "utf-8")
 
 
+def film(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Something like a chest film, and the same with a warm spot."""
+    y, x = np.mgrid[-1:1:160j, -1:1:160j]
+    body = 200 * np.exp(-(x**2 * 2 + y**2)) - 90 * np.exp(-((np.abs(x) - 0.42) ** 2 * 16 + y**2 * 3)) + rng.normal(0, 5, x.shape)
+    grey = np.repeat(np.clip(body, 0, 255).astype(np.uint8)[..., None], 3, 2)
+    spot = np.exp(-((x - 0.4) ** 2 + (y - 0.2) ** 2) * 9)[..., None] * np.array([150, 70, 0])
+    return grey, np.clip(grey + spot, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def made_runs(tmp_path_factory):
+    """A run folder of each kind, made once."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {kind: write_run(folder / kind, kind) for kind in CLASSES}
+
+
 @pytest.fixture
-def run_of(tmp_path):
-    """A factory: kind of target to a run folder."""
-    return lambda kind="binary": write_run(tmp_path / "run", kind)
+def run_of(made_runs, tmp_path):
+    """A factory: kind of target to a fresh copy of a run folder."""
+    return lambda kind="binary": Path(shutil.copytree(made_runs[kind], tmp_path / "run", dirs_exist_ok=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.stages.report.facts import RunFacts, read_run
-from vesalius.stages.report.summary import banners, notes, sentences
+from vesalius.stages.report.summary import banners, notes, paragraph
 from vesalius.stages.report.tables import Table, figures, labels, per_class
 from vesalius.stages.report.texts import name_of, say
 
@@ -32,8 +32,7 @@ def _title(facts: RunFacts) -> str:
 
 
 def _summary(facts: RunFacts, lang: str) -> str:
-    glue = "" if lang == "zh" else " "
-    return f"## {say('h.summary').of(lang)}\n\n" + plain(glue.join(each.of(lang) for each in sentences(facts)))
+    return f"## {say('h.summary').of(lang)}\n\n{plain(paragraph(facts).of(lang))}"
 
 
 def _data(facts: RunFacts) -> str:

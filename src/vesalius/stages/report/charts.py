@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from vesalius.stages.report.facts import RunFacts
+from vesalius.stages.report.summary import with_interval
 from vesalius.stages.report.svg import N_STYLES, Plot, spread, ticks
 from vesalius.stages.report.texts import Both, name_of, same, say
 
@@ -94,7 +95,7 @@ def histogram(facts: RunFacts) -> Figure | None:
         width, start = 1 / BINS, edges[i]
         for k, style in ((0, "s0"), (1, "s1")):
             plot.bar(start + width * (0.08 + 0.42 * k), start + width * (0.5 + 0.42 * k), float(counts[k][i]), style)
-    keys = (("s0", same(target.classes[0])), ("s1", same(target.classes[1])))
+    keys = (("bar s0", same(target.classes[0])), ("bar s1", same(target.classes[1])))
     return Figure("histogram", plot.svg("histogram"), say("cap.histogram", positive=target.classes[1]), keys)
 
 
@@ -129,7 +130,7 @@ def forest(facts: RunFacts) -> Figure | None:
     if network is None or len(rows) < 2:
         return None
     values = [v for _, _, f in rows for v in (f["value"], f.get("low"), f.get("high")) if v is not None]
-    plot = Plot(spread(values), (len(rows) - 0.4, -0.6), width=720, height=ROW * len(rows) + 64, left=190, right=120)
+    plot = Plot(spread(values), (len(rows) - 0.4, -0.6), width=720, height=ROW * len(rows) + 44, left=200, right=170, bottom=32)
     _forest_rows(plot, rows)
     return Figure("forest", plot.svg("forest"), say("cap.forest", metric=name_of("metric", facts.primary)), wide=True)
 
@@ -144,7 +145,7 @@ def _forest_rows(plot: Plot, rows: list[tuple[str, Both, dict[str, Any]]]) -> No
         low, high = (figure["value"] if figure.get(end) is None else figure[end] for end in ("low", "high"))
         plot.rule(low, i, high, i, f"line solid {style}").dot(figure["value"], i, style, 5.5)
         plot.text(plot.left - 12, plot.py(i) + 4, name, "end", "label")
-        plot.text(plot.width - plot.right + 14, plot.py(i) + 4, same(f"{figure['value']:.3f}"), "start", "label number")
+        plot.text(plot.width - plot.right + 14, plot.py(i) + 4, with_interval(figure, "cell"), "start", "label number")
 
 
 def learning(facts: RunFacts) -> list[Figure]:

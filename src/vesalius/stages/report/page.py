@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.sections import sections
-from vesalius.stages.report.summary import banners, notes, number, sentences, signed, verdict
+from vesalius.stages.report.summary import banners, notes, number, paragraph, signed, verdict
 from vesalius.stages.report.texts import Both, name_of, same, say
 
 
@@ -30,7 +30,7 @@ class Key:
 def render(facts: RunFacts, lang: str) -> str:
     """The page as HTML text."""
     return template().render(
-        facts=facts, lang=lang, say=say, keys=keys(facts), sections=sections(facts), sentences=sentences(facts), notes=notes(facts), banners=banners(facts),
+        facts=facts, lang=lang, say=say, keys=keys(facts), sections=sections(facts), summary=paragraph(facts), notes=notes(facts), banners=banners(facts),
         style=Markup(Path(__file__).with_name("style.css").read_text("utf-8")),
         made=say("made", when=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"), run=facts.run.resolve().name),
     )

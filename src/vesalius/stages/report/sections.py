@@ -32,7 +32,7 @@ class Section:
 def sections(facts: RunFacts) -> list[Section]:
     """All sections in the order of the page."""
     return [
-        _figures(facts), _curves(facts), _confusion(facts), _classes(facts), _baselines(facts), _cases(facts), _data(facts), _split(facts),
+        _figures(facts), _curves(facts), *_confusion(facts), *_classes(facts), _baselines(facts), _cases(facts), _data(facts), _split(facts),
         *_ranking(facts), _training(facts), _datasize(facts), _plan(facts), _model(facts), _environment(facts),
     ]
 
@@ -52,18 +52,27 @@ def _figures(facts: RunFacts) -> Section:
 def _curves(facts: RunFacts) -> Section:
     drawn = [charts.curve(facts, "roc"), charts.curve(facts, "pr"), charts.reliability(facts), charts.histogram(facts), charts.scatter(facts)]
     found = facts.metrics.get("calibration") or {}
-    on = name_of("split", found.get("chosen_on", "validation"))
+    on = name_of("legend", found.get("chosen_on", "validation"))
     lead = [say("cal.method", method=name_of("method", found["method"]), on=on)] if found.get("method") else []
     calibrated = [tables.calibration(facts)] if any(drawn) else []
     return _section("curves", "metrics.json", drawn, calibrated, lead, has_file=bool(facts.metrics))
 
 
-def _confusion(facts: RunFacts) -> Section:
-    return _section("confusion", "metrics.json", [], [tables.confusion(facts)], has_file=bool(facts.metrics))
+def _kind(facts: RunFacts) -> str:
+    return facts.target.kind if facts.target else ""
 
 
-def _classes(facts: RunFacts) -> Section:
-    return _section("classes", "metrics.json", [], [tables.per_class(facts)], has_file=bool(facts.metrics))
+def _confusion(facts: RunFacts) -> list[Section]:
+    """Where an image has one class; otherwise there is nothing to confuse and no section."""
+    if _kind(facts) in ("multilabel", "regression"):
+        return []
+    return [_section("confusion", "metrics.json", [], [tables.confusion(facts)], has_file=bool(facts.metrics))]
+
+
+def _classes(facts: RunFacts) -> list[Section]:
+    if _kind(facts) == "regression":
+        return []
+    return [_section("classes", "metrics.json", [], [tables.per_class(facts)], has_file=bool(facts.metrics))]
 
 
 def _baselines(facts: RunFacts) -> Section:
@@ -76,7 +85,7 @@ def _data(facts: RunFacts) -> Section:
     audit = facts.audit
     if not audit:
         return _section("data", "audit.json", [], [])
-    lead = [say("audit.lead", n=f"{audit.get('n_images', 0):,}", p=f"{audit.get('n_patients', 0):,}", layout=audit.get("layout", "–"))]
+    lead = [say("audit.lead", n=f"{audit.get('n_images', 0):,}", p=f"{audit.get('n_patients', 0):,}", layout=name_of("layout", str(audit.get("layout", "–"))))]
     if audit.get("patient_evidence"):
         lead.append(say("audit.evidence", evidence=str(audit["patient_evidence"]).rstrip(". 。")))
     issues = tables.issues(facts)
@@ -125,7 +134,8 @@ def _model(facts: RunFacts) -> Section:
 
 
 def _environment(facts: RunFacts) -> Section:
-    return _section("environment", "environment.json", [], [tables.environment(facts)])
+    lead = [] if facts.environment else [say("missing", files="environment.json")]
+    return _section("environment", "environment.json", [], [tables.environment(facts)], lead)
 
 
 def _cases(facts: RunFacts) -> Section:

@@ -12,16 +12,17 @@ SHOWN_CLASSES = 12
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure for people: three decimals, more for what is smaller, fewer for what is 100 and more.
+    """A figure for people: three decimals up to 1, fewer above, more for what is very small; a true minus sign.
 
-    >>> number(0.98512), number(1234.5), number(0.00042), number(None)
-    ('0.985', '1,234', '0.00042', '–')
+    >>> number(0.98512), number(1.0), number(-12.345), number(1234.5), number(0.00042), number(None)
+    ('0.985', '1.000', '−12.3', '1,234', '0.00042', '–')
     """
     if value is None or value != value:
         return "–"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10**-digits else f"{value:.2g}"
+    size = abs(value)
+    decimals = digits - sum(size > bound for bound in (1, 10, 100))
+    text = f"{size:,.{max(decimals, 0)}f}" if size == 0 or size >= 10**-digits else f"{size:.2g}"
+    return f"−{text}" if value < 0 else text
 
 
 def signed(value: float) -> str:
@@ -39,6 +40,7 @@ def with_interval(figure: dict[str, Any], key: str = "interval", form: Any = num
     """A figure with its interval, or alone when it has none."""
     if figure.get("low") is None or figure.get("high") is None:
         return same(form(figure["value"]))
+    key = "cell.signed" if key == "cell" and figure["low"] < 0 else key
     return say(key, value=form(figure["value"]), low=form(figure["low"]), high=form(figure["high"]))
 
 
@@ -46,6 +48,12 @@ def sentences(facts: RunFacts) -> list[Both]:
     """The summary, in order; sentences whose facts are absent are left out."""
     found = [_asked(facts.target), _used(facts), _main(facts), _operating(facts), gain_sentence(facts), _looks(facts)]
     return [each for each in found if each is not None] + [say("doctor")]
+
+
+def paragraph(facts: RunFacts) -> Both:
+    """The summary as one paragraph; Chinese sentences follow one another without a space."""
+    said = sentences(facts)
+    return Both(" ".join(each.en for each in said), "".join(each.zh for each in said))
 
 
 def classes_of(target: TargetSpec) -> Both:

@@ -134,7 +134,7 @@ def _values(used: pd.DataFrame) -> Table:
     for part in PARTS:
         inside = used[used["split"] == part]
         values = pd.to_numeric(inside["label"], errors="coerce")
-        bounds = f"{values.min():g} – {values.max():g}" if values.notna().any() else "–"
+        bounds = f"{number(values.min())} – {number(values.max())}" if values.notna().any() else "–"
         facts = (f"{len(inside):,}", f"{inside['patient'].nunique():,}", number(values.mean()), number(values.std()), bounds)
         rows.append((name_of("split", part), *map(same, facts)))
     return table("labels", say("cap.values"), map(say, head), rows)
