@@ -32,7 +32,9 @@ from vesalius.stages.report import report
 from vesalius.stages.report.card import model_card
 from vesalius.stages.request import Request
 from vesalius.stages.run import RunFolder
-from vesalius.stages.split import Looks, read_cohort, seal, split_cohort, verify_seal, write_cohort
+from vesalius.stages.cohortfile import read_cohort, write_cohort
+from vesalius.stages.sealing import Looks, seal, verify_seal
+from vesalius.stages.split import split_cohort
 from vesalius.storage import atomic_file, atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
@@ -133,10 +135,14 @@ def _facts(cohort: Cohort, used: pd.DataFrame, sources: dict[str, Source]) -> Fa
 
 def _with_split(plan: Plan, work: Work) -> Plan:
     """Add the decisions that the split made."""
-    split = json.loads(work.run.audit.read_text("utf-8"))["split"]
+    split = _split_facts(work)
     for name, value, reason in split["decisions"]:
         plan = plan.decide(f"split.{name}", value, reason)
     return plan.decide("split.seal", split["seal"], "sha256 over id, content and label of every test image")
+
+
+def _split_facts(work: Work) -> dict[str, Any]:
+    return dict(json.loads(work.run.audit.read_text("utf-8"))["split"])
 
 
 def _prepare(work: Work, plan: Plan, used: pd.DataFrame, sources: dict[str, Source]) -> Prepared:
@@ -182,8 +188,9 @@ def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) 
     operating = _operating_point(mapping, predictions)
     looks = Looks(run.path).record(mapping.plan["split.seal"], mapping.hash, "fit")
     baselines = pd.read_parquet(run.baselines)
-    metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, seed=work.request.seed)
-    metrics |= {"looks_at_test": looks, "data_size": pd.read_csv(run.log / DATASIZE).to_dict("records")}
+    curve = pd.read_csv(run.log / DATASIZE).to_dict("records")
+    metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, data_size=curve, seed=work.request.seed)
+    metrics |= {"looks_at_test": looks, "notes": [*_split_facts(work)["notes"], *metrics["notes"]]}
     atomic_file(run.predictions, predictions.to_parquet)
     work.timed("evaluate", start)
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds})

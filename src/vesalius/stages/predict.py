@@ -18,7 +18,7 @@ from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
 from vesalius.mapping import Mapping, single_thread
 from vesalius.stages.explain import explain_study
-from vesalius.stages.explain.pictures import overlay_png
+from vesalius.stages.explain.pictures import png, sheet, views
 from vesalius.stages.prepare import cores, quiet
 from vesalius.storage import atomic_json, atomic_write
 
@@ -106,7 +106,7 @@ def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method
     study = open_study(source)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{number:04d}.png"
-    atomic_write(path, overlay_png(study, explain_study(mapping, study, method=method)))
+    atomic_write(path, png(sheet(views(study, [explain_study(mapping, study, method=method).array]))))
     return f"{folder.name}/{path.name}"
 
 

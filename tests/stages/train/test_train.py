@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training_job import job_in, plan_of
 
 import vesalius.stages.train.loop as loop
+from training_job import job_in, plan_of
 from vesalius.errors import RunError, TrainingError
 from vesalius.mapping import network_of
 from vesalius.stages.train import checkpoint, train, train_here_or_spread
