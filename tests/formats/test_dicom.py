@@ -211,7 +211,7 @@ def test_series_is_sorted_by_geometry(tmp_path: Path) -> None:
 def test_a_missing_slice_is_named(tmp_path: Path) -> None:
     series(tmp_path / "s", 6, skip=(3,))
     with pytest.raises(FormatError,
-                       match=r"slices of the series are missing.*a slice every 2.50 mm, got about 1 missing, first between 004.dcm \(35.00 mm\) and 002.dcm \(40.00 mm\)"):
+                       match=r"slices of the series are missing.*2.50 mm, got about 1 missing, first between 004.dcm \(35.00 mm\) and 002.dcm \(40.00 mm\)"):
         open_study(find_sources(tmp_path / "s")[0])
 
 
@@ -293,8 +293,8 @@ def test_every_file_that_pydicom_ships_is_read_or_refused_for_a_reason(path: Pat
     except FormatError as error:
         assert str(path) in str(error)
         assert error.expected is not None
-        assert pydicom.dcmread(path, force=True).get("PatientName") in (None, "") or str(pydicom.dcmread(path,
-                                                                                                         force=True).PatientName) not in str(error).replace(str(path), "")
+        name = str(pydicom.dcmread(path, force=True).get("PatientName") or "")
+        assert not name or name not in str(error).replace(str(path), "")
         return
     facts = header(where)
     assert (tuple(facts["shape"]), facts["channels"], facts["bits"]) == (study.grid.shape, study.channels, study.bits)

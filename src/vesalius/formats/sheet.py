@@ -80,8 +80,12 @@ def read_sheet(path: Path) -> Sheet:
     if frame.empty:
         raise LabelError("the table has no rows", where=path, expected="a row for each image", got=f"the columns {', '.join(frame.columns[:8])}",
                          do="fill it in")
-    frame = frame.map(_cell)
-    return Sheet(frame, str(path), roles_of(list(frame.columns)))
+    return Sheet(texts(frame), str(path), roles_of(list(frame.columns)))
+
+
+def texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with every cell a text or None (as objects: pandas' own text type turns None into NaN)."""
+    return pd.DataFrame({name: pd.Series([_cell(value) for value in frame[name]], dtype=object) for name in frame.columns}, dtype=object)
 
 
 def _frame(path: Path) -> pd.DataFrame:

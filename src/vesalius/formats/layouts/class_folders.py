@@ -9,7 +9,7 @@ from vesalius.core.cohort import Cohort
 from vesalius.errors import LabelError
 from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
-from vesalius.formats.patients import Patients, by_facts, by_folders, by_names, by_option
+from vesalius.formats.patients import KEYWORD, Patients, by_facts, by_folders, by_names, by_option
 from vesalius.formats.target_of import target_of
 
 SPLITS = {
@@ -55,7 +55,7 @@ class ClassFolders(Layout):
         place = place_of(given.tree.images)
         if place is None:
             return None
-        counts = Counter(_class(name, place) for name in given.tree.images)
+        counts = Counter(_class(each, place) for each in _inside(given))
         counts.pop(None, None)
         if not _are_classes(counts):
             return None
@@ -69,12 +69,17 @@ class ClassFolders(Layout):
             raise LabelError("there are no class folders", where=given.data, expected="a folder a class with its images",
                              do="give a table of labels with --table")
         found = given.found
-        rows = [Row(name, source, _class(name, place), _split(name, place)) for name, source in found.items]
+        rows = [Row(name, source, _class(each, place), _split(each, place)) for (name, source), each in zip(found.items, _inside(given), strict=True)]
         loose = sum(row.label is None for row in rows)
         notes = [found.skipped_note(), f"{loose} images lie outside the class folders and have no label" if loose else None, _label_note(given)]
         target = target_of([row.label for row in rows], name="class", kind=given.options.target, from_folders=True)
-        patients = patients_of(given, [row.id for row in rows], [str(row.label or "") for row in rows], place.depth + (1 if place.split else 0) + 1)
+        patients = patients_of(given, _inside(given), [str(row.label or "") for row in rows], place.depth + (1 if place.split else 0) + 1)
         return cohort_of(given, cls.name, rows, target, patients, [note for note in notes if note])
+
+
+def _inside(given: Given) -> list[str]:
+    """The path of each image, in the order of ``found.items``; a series, whose id is its folder, gets a name inside of it."""
+    return [f"{name.split('#', 1)[0].removeprefix('./')}/#{source.member or ''}" if source.files else name for name, source in given.found.items]
 
 
 def _label_note(given: Given) -> str | None:
@@ -85,7 +90,7 @@ def patients_of(given: Given, names: list[str], classes: list[str], depth: int) 
     """``--patient``, then DICOM PatientID, then sub-folders below the class (at ``depth``), then file names."""
     if given.options.patient:
         return by_option(names, given.options.patient)
-    stated = {name: str(facts.get("PatientID") or "") for name, facts in given.found.dicom.items()}
+    stated = {name: str(given.found.dicom.get(id_, {}).get("PatientID") or "") for name, (id_, _) in zip(names, given.found.items, strict=True)}
     found = by_facts(names, stated, "DICOM PatientID")
     return found or by_folders([_part(name, depth) for name in names], classes) or by_names(names, classes)
 
@@ -121,7 +126,9 @@ def _split(name: str, place: Place) -> str | None:
 
 
 def _are_classes(counts: Counter[str | None]) -> bool:
-    """Folders are classes when their names are no technical ones and they hold several images each on average."""
+    """Folders are classes when their names are no technical ones, do not name patients, and they hold several images each on average."""
     if not counts or all(str(name).lower() in NOT_CLASSES or split_of(str(name)) for name in counts):
+        return False
+    if len(counts) > 2 and all(KEYWORD.search(str(name)) for name in counts):
         return False
     return len(counts) <= 2 or len(counts) <= sum(counts.values()) / 2

@@ -16,7 +16,7 @@ from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
 from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.patients import Patients, by_facts, by_names, by_option
-from vesalius.formats.sheet import CANONICAL, Sheet, read_sheet, roles_of, typed
+from vesalius.formats.sheet import CANONICAL, Sheet, read_sheet, roles_of, texts, typed
 from vesalius.formats.target_of import side_matters, target_of
 
 LABEL_FILES = ("labels", "label", "metadata", "meta", "index", "data", "table", "annotations", "groundtruth", "标签")
@@ -88,8 +88,8 @@ def given_sheet(given: Given) -> Sheet:
 
 def _joined(parts: list[tuple[Sheet, str]]) -> Sheet:
     frames = [sheet.frame.assign(split=split) for sheet, split in parts]
-    frame = pd.concat(frames, ignore_index=True)
-    return Sheet(frame.astype(object).where(frame.notna(), None), parts[0][0].path, roles_of(list(frame.columns)) | {"split": "split"})
+    frame = texts(pd.concat(frames, ignore_index=True))
+    return Sheet(frame, parts[0][0].path, roles_of(list(frame.columns)) | {"split": "split"})
 
 
 def image_column(sheet: Sheet, given: Given) -> str | None:

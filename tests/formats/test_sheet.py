@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vesalius.errors import LabelError
+from vesalius.formats.sheet import read_sheet, roles_of, typed
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".xlsx"])
+def test_every_kind_keeps_its_cells(tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame({"image": ["0007.png", "b.png"], "patient": ["0007", "12"], "label": ["ill", None]})
+    path = tmp_path / f"a{suffix}"
+    writers = {".csv": lambda: frame.to_csv(path, index=False), ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+               ".parquet": lambda: frame.to_parquet(path),
+               ".xlsx": lambda: frame.to_excel(path, index=False)}
+    writers[suffix]()
+    sheet = read_sheet(path)
+    assert sheet.frame["patient"].tolist() == ["0007", "12"]
+    assert sheet.frame["label"].tolist() == ["ill", None]
+    assert sheet.roles == {"image": "image", "patient": "patient", "label": "label"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_chinese_tables(tmp_path: Path, encoding: str, separator: str) -> None:
+    path = tmp_path / "表.csv"
+    path.write_bytes(separator.join(["文件名", "标签", "患者", "性别", "年龄"]).encode(encoding) + b"\n" + separator.join(["一.png", "肺炎", "7", "女",
+                                                                                                                "61"]).encode(encoding) + b"\n")
+    sheet = read_sheet(path)
+    assert sheet.roles == {"image": "文件名", "label": "标签", "patient": "患者", "sex": "性别", "age": "年龄"}
+    assert sheet.frame["标签"].tolist() == ["肺炎"]
+
+
+def test_usual_names() -> None:
+    assert roles_of(["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender"]) == {
+        "image": "Image Index", "label": "Finding Labels", "patient": "Patient ID", "sex": "Patient Gender", "age": "Patient Age"}
+    assert roles_of(["image_id", "dx", "lesion_id", "age", "sex", "dataset"])["label"] == "dx"
+    assert roles_of(["id_code", "diagnosis"]) == {"image": "id_code", "label": "diagnosis"}
+
+
+def test_typed() -> None:
+    assert typed(["1", "2", None]) == [1, 2, None]
+    assert typed(["1.5", "2"]) == [1.5, 2.0]
+    assert typed(["007", "8"]) == ["007", "8"]
+    assert typed(["a", None]) == ["a", None]
+    assert typed([None]) == [None]
+
+
+def test_errors(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("image,label,label \n1,2,3\n")
+    with pytest.raises(LabelError, match="names a column twice.*got label"):
+        read_sheet(path)
+    path.write_text("image,label\n")
+    with pytest.raises(LabelError, match="the table has no rows"):
+        read_sheet(path)
+    path.write_text("")
+    with pytest.raises(LabelError, match="the table cannot be read.*EmptyDataError"):
+        read_sheet(path)
+    (tmp_path / "a.xlsx").write_text("no zip")
+    with pytest.raises(LabelError, match="the table cannot be read.*save it again as CSV"):
+        read_sheet(tmp_path / "a.xlsx")
+    path.write_text("image,diagnosis\n1,2\n")
+    with pytest.raises(LabelError, match="no column 'diagnosys'.*expected 'diagnosis', got image, diagnosis; correct --label"):
+        read_sheet(path).column("diagnosys", "--label")
+    assert read_sheet(path).column("Diagnosis", "--label") == "diagnosis"
