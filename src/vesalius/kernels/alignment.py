@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import sparse
 from scipy.ndimage import gaussian_filter
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from vesalius.core.target import missing, text_of
-from vesalius.errors import RunError, SealError
+from vesalius.errors import SealError
 from vesalius.storage import append_line
 
 
@@ -42,23 +42,9 @@ class Looks:
         self.path = Path(run) / "log" / "looks.jsonl"
 
     def entries(self) -> list[dict[str, Any]]:
-        """All looks, oldest first.
-
-        Raises
-        ------
-        RunError: a line was damaged by hand; a last line cut by a crash counts as a look without details.
-        """
-        lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else []
-        return [self._entry(line, i == len(lines) - 1) for i, line in enumerate(lines)]
-
-    def _entry(self, line: str, last: bool) -> dict[str, Any]:
-        try:
-            return dict(json.loads(line))
-        except ValueError as error:
-            if last:
-                return {}
-            what, told = "the ledger of looks at the test set is damaged", "one JSON object a line"
-            raise RunError(what, where=self.path, expected=told, got=line[:40], do="restore the file") from error
+        """All looks, oldest first. A line that a crash cut or a hand changed is a look all the same: ``{"damaged": line}``."""
+        lines = self.path.read_text("utf-8", errors="replace").splitlines() if self.path.is_file() else []
+        return [_entry(line) for line in lines if line.strip()]
 
     def count(self) -> int:
         """How often the test set has been looked at."""
@@ -73,5 +59,13 @@ class Looks:
         """
         number = self.count() + 1
         entry = {"look": number, "time": datetime.now(UTC).isoformat(timespec="seconds"), "seal": sealed, "model": model_hash, "purpose": purpose}
-        append_line(self.path, json.dumps(entry, ensure_ascii=False))
+        cut = self.path.is_file() and not self.path.read_bytes().endswith(b"\n")
+        append_line(self.path, ("\n" if cut else "") + json.dumps(entry, ensure_ascii=False))
         return number
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {"damaged": line}

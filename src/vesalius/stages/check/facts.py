@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from vesalius.kernels.fingerprint import fingerprint
 
 Progress = Callable[[int, int, str], None]
 CHUNK = 64
-ALONE = 400  # fewer files than this are read sooner than other processes start
+PATIENCE_S = 8.0  # work that this process would finish sooner does not pay for the start of others (2-4 s)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None
     """
     chunks = [cohort.cases[i : i + CHUNK] for i in range(0, len(cohort), CHUNK)]
     found: list[Fact] = []
-    for part in _read(chunks, _workers(jobs, len(cohort))):
+    for part in _read(chunks, jobs or _cores()):
         found += part
         if progress:
             progress(len(found), len(cohort), "reading")
@@ -81,17 +82,20 @@ def fact_of(case: Case) -> Fact:
     return _seen(_with(known, hash=digest), study)
 
 
-def _workers(jobs: int | None, n: int) -> int:
-    return 1 if n < ALONE else max(1, min(jobs or _cores(), -(-n // CHUNK)))
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(chunks: Sequence[Sequence[Case]], workers: int) -> Iterable[list[Fact]]:
-    if workers == 1:
-        return map(_chunk, chunks)
+def _read(chunks: Sequence[Sequence[Case]], workers: int) -> Iterator[list[Fact]]:
+    """The first chunk here, to see how long one takes; the rest here too when that is soon done, else in other processes."""
+    for first in chunks[:1]:
+        start = time.perf_counter()
+        yield _chunk(first)
+        left = (time.perf_counter() - start) * (len(chunks) - 1)
+        yield from map(_chunk, chunks[1:]) if workers == 1 or left < PATIENCE_S else _apart(chunks[1:], min(workers, len(chunks) - 1))
+
+
+def _apart(chunks: Sequence[Sequence[Case]], workers: int) -> Iterator[list[Fact]]:
     # loky starts fresh interpreters (safe with threads, no import of the caller's script) with one BLAS thread each
     return _watched(Parallel(workers, return_as="generator", max_nbytes=None)(delayed(_chunk)(chunk) for chunk in chunks))
 
