@@ -182,8 +182,9 @@ def data_size(facts: RunFacts) -> Figure | None:
     counts = [float(row["n_patients"]) for row in rows]
     lows, highs = ([row["value"] if row.get(end) is None else row[end] for row in rows] for end in ("low", "high"))
     plot = Plot((min(counts) * 0.85, max(counts) * 1.18), spread([*lows, *highs]), log_x=True)
-    plot.axes(say("axis.patients"), name_of("metric", facts.primary), counts).band(counts, lows, highs, "s0")
+    metric = name_of("metric", str(rows[-1].get("metric") or facts.primary))
+    plot.axes(say("axis.patients"), metric, counts).band(counts, lows, highs, "s0")
     plot.line(counts, [row["value"] for row in rows], "s0")
     for count, row in zip(counts, rows, strict=True):
         plot.dot(count, row["value"], "s0")
-    return Figure("datasize", plot.svg("datasize"), say("cap.datasize", metric=name_of("metric", facts.primary)))
+    return Figure("datasize", plot.svg("datasize"), say("cap.datasize", metric=metric))

@@ -8,7 +8,7 @@ from vesalius.stages.report import charts, tables
 from vesalius.stages.report.charts import Figure
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.pictured import Group, pictured
-from vesalius.stages.report.summary import classes_of, gain_sentence
+from vesalius.stages.report.summary import classes_of, data_size_notes, gain_sentence
 from vesalius.stages.report.tables import Table
 from vesalius.stages.report.texts import Both, name_of, same, say
 
@@ -114,7 +114,7 @@ def _training(facts: RunFacts) -> Section:
 
 
 def _datasize(facts: RunFacts) -> Section:
-    return _section("datasize", "metrics.json", [charts.data_size(facts)], [], has_file=bool(facts.metrics))
+    return _section("datasize", "metrics.json", [charts.data_size(facts)], [], data_size_notes(facts), has_file=bool(facts.metrics))
 
 
 def _plan(facts: RunFacts) -> Section:

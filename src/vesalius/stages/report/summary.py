@@ -9,6 +9,7 @@ from vesalius.stages.report.facts import LOWER_IS_BETTER, PARTS, RunFacts
 from vesalius.stages.report.texts import Both, name_of, same, say
 
 SHOWN_CLASSES = 12
+DATA_SIZE_NOTES = "more-patients"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -91,12 +92,18 @@ def _main(facts: RunFacts) -> Both | None:
 def _operating(facts: RunFacts) -> Both | None:
     point = facts.metrics.get("operating_point")
     sensitivity, specificity = facts.figure("sensitivity"), facts.figure("specificity")
-    if not point or sensitivity is None or specificity is None:
+    if not point or point.get("chosen_on") != "validation" or sensitivity is None or specificity is None:
         return None
     return say(
-        "operating", threshold=number(point["threshold"]), rule=name_of("rule", str(point.get("rule", ""))),
+        "operating", threshold=number(point["threshold"]), rule=_rule(str(point.get("rule", ""))),
         sensitivity=with_interval(sensitivity), specificity=with_interval(specificity),
     )
+
+
+def _rule(rule: str) -> Both:
+    """``sensitivity>=0.95`` in words; other rules by their name."""
+    wished, _, bound = rule.partition(">=")
+    return say("rule.at_least", metric=name_of("metric", wished), bound=bound) if bound else name_of("rule", rule)
 
 
 def verdict(facts: RunFacts) -> str | None:
@@ -138,13 +145,23 @@ def banners(facts: RunFacts) -> list[Both]:
     return found
 
 
+def _note(note: dict[str, Any]) -> Both:
+    return Both(note["en"], note.get("zh") or note["en"])
+
+
+def data_size_notes(facts: RunFacts) -> list[Both]:
+    """Whether more patients would help, in words; they stand beside the curve."""
+    return [_note(note) for note in facts.metrics.get("notes", []) if note.get("code", "").startswith(DATA_SIZE_NOTES)]
+
+
 def notes(facts: RunFacts) -> list[Both]:
     """What a reader must keep in mind: the run's own notes, then what the report adds; each once."""
-    said = [Both(note["en"], note.get("zh") or note["en"]) for note in [*facts.audit.get("split", {}).get("notes", []), *facts.metrics.get("notes", [])]]
+    found = [*facts.audit.get("split", {}).get("notes", []), *facts.metrics.get("notes", [])]
+    said = [_note(note) for note in found if not note.get("code", "").startswith(DATA_SIZE_NOTES)]
     if facts.audit and not facts.audit.get("patient_known", True):
         said.append(say("warn.patient"))
     if (facts.metrics.get("looks_at_test") or 0) > 1:
         said.append(say("looks.many", n=facts.metrics["looks_at_test"]))
-    if verdict(facts) == "unclear":
+    if verdict(facts) == "unclear" and "gain-unclear" not in {note.get("code") for note in found}:
         said.append(say("warn.gain"))
     return list(dict.fromkeys([*said, say("not_device")]))
