@@ -52,6 +52,13 @@ def test_foreign_networks_read_the_size_and_channels(name: str, channels: int) -
         assert network(torch.rand(2, channels, 64, 64)).shape == (2, 5)
 
 
+def test_a_foreign_network_with_parallel_strides_keeps_those_it_needs() -> None:
+    network = build("torchvision:regnet_x_400mf", channels=1, n_out=2, size=(28, 28)).eval()
+    assert network.stem[0].stride == (1, 1) and network.training is False
+    with torch.no_grad():
+        assert network(torch.rand(1, 1, 28, 28)).shape == (1, 2)
+
+
 def test_a_foreign_network_takes_its_own_options_and_refuses_others() -> None:
     network = build("timm:resnet10t", channels=1, n_out=2, size=(64, 64), drop_rate=0.25)
     assert network.drop_rate == 0.25

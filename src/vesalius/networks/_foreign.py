@@ -61,16 +61,23 @@ def _family(name: str) -> Family:
 
 
 def _build(owner: str, name: str, channels: int, n_out: int, size: tuple[int, ...], **options: Any) -> nn.Module:
+    """Strides are taken back for small images as far as the network allows: some have parallel strided branches."""
+    wanted = wanted_reduction(size) if _family(name) != "transformer" else (1,) * len(size)
+    for most in (4, 2, 1):
+        made = soften(_made(owner, name, channels, n_out, size, options), tuple(min(each, most) for each in wanted))
+        failure = _try(made, channels, size)
+        if failure is None:
+            return made
+    raise OptionError(f"'{owner}:{name}' cannot read images of this size", got=f"size {size}: {failure}", do="choose another --size or 'small-resnet'")
+
+
+def _made(owner: str, name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
     make = _from_timm if owner == "timm" else _from_torchvision
     try:
-        made = make(name, channels, n_out, size, options)
+        return make(name, channels, n_out, size, options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         given = f"options {options}" if options else f"size {size}"
         raise OptionError(f"{owner} cannot build '{name}'", got=f"{given}: {_reason(error)}", do="choose other options, another --size or network") from error
-    if _family(name) != "transformer":
-        made = soften(made, wanted_reduction(size))
-    _try(made, f"{owner}:{name}", channels, size)
-    return made
 
 
 def _from_timm(name: str, channels: int, n_out: int, size: tuple[int, ...], options: dict[str, Any]) -> nn.Module:
@@ -98,13 +105,13 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _try(made: nn.Module, name: str, channels: int, size: tuple[int, ...]) -> None:
-    """Follow the shapes of one image through the network; an error of its layers becomes ours."""
+def _try(made: nn.Module, channels: int, size: tuple[int, ...]) -> str | None:
+    """Why one image does not go through the network, or None when it does."""
     training = made.training
     try:
         with torch.no_grad():
             made.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-        given = f"size {size}: {_reason(error)}"
-        raise OptionError(f"'{name}' cannot read images of this size", got=given, do="choose another --size or 'small-resnet'") from error
+        return _reason(error)
     made.train(training)
+    return None
