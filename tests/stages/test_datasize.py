@@ -4,11 +4,11 @@ import pytest
 
 from vesalius.core.target import TargetSpec
 from vesalius.seed import generator
-from vesalius.stages.datasize import data_size_curve
+from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.notes import more_patients
 
 BINARY = TargetSpec("binary", ("no", "yes"))
-KEYS = {"n_patients", "n_images", "value", "low", "high", "metric", "gain", "gain_low", "gain_high", "worth"}
+KEYS = set(COLUMNS)
 
 
 def data(n=400, noise=60, target=BINARY, images=2):

@@ -167,7 +167,9 @@ def test_further_notes_are_called_for_by_the_figures():
 @pytest.mark.parametrize(("low", "high", "code"), [(0.01, 0.05, "help"), (-0.004, 0.004, "flat"), (-0.01, 0.05, "unclear")])
 def test_the_data_size_curve_gets_a_sentence(low, high, code):
     curve = [{"n_patients": 100}, {"n_patients": 200, "metric": "auc", "gain": (low + high) / 2, "gain_low": low, "gain_high": high, "worth": 0.005}]
-    said = run(table(n=400), data_size=curve)["notes"][-1]
+    metrics = run(table(n=400), data_size=curve)
+    said = metrics["notes"][-1]
+    assert metrics["data_size"] == curve
     assert said["code"] == f"more-patients-{code}" and "200" in said["en"] and "AUC" in said["zh"] and f"{high:+.3f}" in said["zh"]
 
 

@@ -31,6 +31,8 @@ MOST_IMAGES = 10_000
 """Of a larger training split a random part by patient is the whole."""
 WORTH = 0.005
 """A gain below this is called little."""
+COLUMNS = ("n_patients", "n_images", "value", "low", "high", "metric", "gain", "gain_low", "gain_high", "worth")
+"""What a row holds; a table of an empty curve has these columns and no row."""
 CHANCE = {"auc": 0.5, "r2": 0.0, "kappa": 0.0, "accuracy": 0.0}
 
 

@@ -138,12 +138,13 @@ def evaluate(
     predictions: pd.DataFrame, baselines: pd.DataFrame | None, target: TargetSpec, *,
     calibration: dict[str, Any], operating: dict[str, Any] | None, data_size: list[dict[str, Any]] | None = None, seed: int = 0, n_boot: int = 2000,
 ) -> dict[str, Any]:
-    """``metrics.json`` of the contract, without ``looks_at_test`` and ``data_size`` (a given curve adds its sentence to the notes).
+    """``metrics.json`` of the contract, without ``looks_at_test``.
 
     Parameters
     ----------
     predictions: validation and test with calibrated probabilities. baselines: the same with ``model``; their thresholds
         are chosen on validation by the same rule. calibration, operating: what was chosen on validation.
+    data_size: the curve of `stages.datasize`; it is kept, and its sentence joins the notes.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def evaluate(
     metrics |= {"operating_point": operating} if operating else {}
     if baselines is not None and len(baselines):
         metrics |= _against(predictions, baselines, target, metrics["primary"], operating, seed, n_boot)
-    return metrics | {"notes": notes_of(metrics, predictions, data_size)}
+    return metrics | ({"data_size": data_size} if data_size else {}) | {"notes": notes_of(metrics, predictions, data_size)}
 
 
 def primary_of(target: TargetSpec, scored: Scored) -> str:

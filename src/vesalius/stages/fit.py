@@ -22,7 +22,7 @@ from vesalius.plan import Plan
 from vesalius.stages.baselines import run_baselines
 from vesalius.stages.check import audit_cohort
 from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
-from vesalius.stages.datasize import data_size_curve
+from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
 from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate
 from vesalius.stages.explain.cases import explain_cases
@@ -163,7 +163,7 @@ def _baselines(work: Work, material: Material) -> None:
         atomic_file(run.baselines, made.to_parquet)
     if not (run.log / DATASIZE).is_file():
         curve = data_size_curve(material.prepared.images, material.frame, material.target, seed=work.request.seed, progress=work.progress)
-        atomic_write(run.log / DATASIZE, pd.DataFrame(curve).to_csv(index=False).encode())
+        atomic_write(run.log / DATASIZE, pd.DataFrame(curve, columns=list(COLUMNS)).to_csv(index=False).encode())
     work.timed("baselines", start)
 
 
