@@ -345,3 +345,16 @@ def test_real_single_files(shared_data: Path) -> None:
     assert shapes["eCT_Supplemental.dcm"] == (1, 2, 512, 512)
     plain, packed = (open_study(source(shared_data / "dicom_misc" / f"MR2_{name}.dcm")).image for name in ("UNCR", "J2KR"))
     np.testing.assert_array_equal(plain, packed)
+
+
+def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
+    """In a process of its own, as pytest has its own filters."""
+    import subprocess
+    import sys
+
+    path = dicom(tmp_path / "a.dcm", noise(4, 6), PatientID="X" * 80, StudyDate="not a date " + PATIENT)
+    code = f"from vesalius.formats import find_sources, open_study; print(open_study(find_sources({str(path)!r})[0]).image.shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 4, 6)"
+    assert "DOE" not in done.stderr
+    assert done.stderr == ""

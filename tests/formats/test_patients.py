@@ -51,6 +51,8 @@ def test_numbers_that_start_again_in_each_class() -> None:
     found = by_names(names, [name[0] for name in names])
     assert len(set(found.ids)) == 12
     assert "start again in each class" in found.evidence
+    lone = by_names([f"{c}/{p:02d}_x.png" for c in "ab" for p in range(6)], ["a"] * 6 + ["b"] * 6)
+    assert not lone.known
     apart = [f"{c}/{p + 100 * (c == 'b'):03d}_{i}.png" for c in "ab" for p in range(6) for i in range(2)]
     assert "start again" not in by_names(apart, [name[0] for name in apart]).evidence
 

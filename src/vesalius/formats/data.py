@@ -65,7 +65,7 @@ def _nothing(given: Given) -> DataError:
     """Why no layout fits: no images at all, or images without labels."""
     if given.path.is_file():
         return DataError("one file is not a data set", where=given.data, expected="a folder, an npz with train_images, or medmnist:NAME", got=given.path.name,
-                         do="give the folder that holds the images")
+                         do="give the folder that holds the images (and --table FILE if the labels are in a table)")
     if not given.tree.images:
         kinds = sorted({Path(name).suffix or "no suffix" for name in given.tree.files})
         got = f"{len(given.tree.files)} files ({', '.join(kinds[:6])})" if kinds else "an empty folder"

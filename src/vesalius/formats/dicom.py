@@ -26,6 +26,8 @@ from vesalius.formats.dicompixels import Window, rescaled, stored, upright, wind
 
 FIRST_ELEMENTS = ((2, 0), (2, 1), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16))
 BARE_STARTS = tuple(group.to_bytes(2, order) + element.to_bytes(2, order) for group, element in FIRST_ELEMENTS for order in ("little", "big"))
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+"""pydicom's warnings quote values of the file, which may identify the patient; set once, as a filter for a block is not safe between threads."""
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NOT_FOR_READING = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation, which is a finding and not an image",
@@ -51,16 +53,12 @@ class Dicom(Format):
 
     @classmethod
     def read(cls, source: Source) -> Study:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values of the file, which may identify
-            return _series(source) if len(source.files) > 1 else _instance(source)
+        return _series(source) if len(source.files) > 1 else _instance(source)
 
     @classmethod
     def header(cls, source: Source) -> dict[str, Any]:
         files = source.files or (source.path,)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            item = facts_of(files[0])
+        item = facts_of(files[0])
         frames = len(files) if len(files) > 1 else int(item.get("NumberOfFrames") or 1)
         flat = (int(item["Rows"]), int(item["Columns"])) if item.get("Rows") and item.get("Columns") else ()
         if not flat:

@@ -7,7 +7,6 @@ folders is two images: `check` finds that they are duplicates.
 from __future__ import annotations
 
 import os
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -47,12 +46,10 @@ def group_series(tree: Tree, names: list[str]) -> tuple[list[Group], int]:
 
 def _facts(path: str) -> dict[str, Any] | None:
     """None when the file does not parse: it is then left to `open_study` to say why."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return facts_of(path)
-        except Exception:  # noqa: BLE001 - the parser raises anything on broken files; the file stays in the list and `open_study` tells its error
-            return None
+    try:
+        return facts_of(path)
+    except Exception:  # noqa: BLE001 - the parser raises anything on broken files; the file stays in the list and `open_study` tells its error
+        return None
 
 
 def _whose(facts: dict[str, Any]) -> str:

@@ -82,8 +82,8 @@ def by_names(names: Sequence[str], classes: Sequence[str] = ()) -> Patients:
     for read, what in ((_by_keyword, "a word such as 'patient' with a number"), (_by_first, "the part before the first '_' or '-' repeats"),
                        (_by_rest, "the part before the last '_' or '-' repeats")):
         ids = read(stems)
-        if ids is not None:
-            held, restart = _apart(ids, classes)
+        held, restart = ([], "") if ids is None else _apart(ids, classes)
+        if ids is not None and (read is _by_keyword or not restart or len(set(held)) < len(held)):
             filled = tuple(value if value is not None else name for value, name in zip(held, names, strict=True))
             few = "" if None not in ids else f" (in {sum(i is not None for i in ids)} of {len(ids)} names; the others count as one patient each)"
             return _told(filled, f"file names: {what}{few}{restart}")

@@ -7,7 +7,6 @@ Pictures state no trustworthy spacing (dots per inch are a printer's), so that `
 from __future__ import annotations
 
 import struct
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Raster(Format):
             if _is_deep_png(opened.read(33)):
                 return _study(imagecodecs.png_decode(path.read_bytes()), source, {})
             opened.seek(0)
-            with _opened(opened) as picture:
+            with Image.open(opened) as picture:
                 bounded((getattr(picture, "n_frames", 1), picture.height, picture.width, len(picture.getbands())), source.path)
                 return _frames(picture, source) if getattr(picture, "n_frames", 1) > 1 else _one(picture, source)
 
@@ -58,7 +57,7 @@ class Raster(Format):
         with Path(source.path).open("rb") as opened:
             head = opened.read(33)
             opened.seek(0)
-            with _opened(opened) as picture:
+            with Image.open(opened) as picture:
                 frames, bands = int(getattr(picture, "n_frames", 1)), picture.getbands()
                 deep = head[24] == 16 if head.startswith(PNG_SIGNATURE) and len(head) == 33 else picture.mode.startswith("I")
                 shape = (picture.height, picture.width) if frames == 1 else (frames, picture.height, picture.width)
@@ -94,12 +93,6 @@ class Tiff(Format):
             shape = (page.imagelength, page.imagewidth)
             colour = page.samplesperpixel >= 3 or page.photometric == tifffile.PHOTOMETRIC.PALETTE
         return {"shape": shape if len(pages) == 1 else (len(pages), *shape), "channels": 3 if colour else 1, "bits": int(page.bitspersample), "modality": None}
-
-
-def _opened(opened: Any) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(opened)
 
 
 def _is_deep_png(head: bytes) -> bool:

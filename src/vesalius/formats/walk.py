@@ -38,7 +38,7 @@ class Tree:
         return tuple(name for name in self.files if "/" not in name and name.lower().endswith(TABLE_SUFFIXES))
 
     def path(self, name: str) -> str:
-        return os.path.join(self.root, *name.split("/"))
+        return os.path.join(self.root, name)
 
 
 def _by_name(name: str) -> str:

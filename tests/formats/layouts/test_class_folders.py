@@ -108,7 +108,7 @@ def test_one_class_is_read_for_check_to_refuse(tmp_path: Path) -> None:
     assert recognise(folders(tmp_path, "pneumonia", n=5)).target.classes == ("pneumonia",)
 
 
-@pytest.mark.parametrize("names", [("images", "masks"), ("imagesTr", "labelsTr"), ("data",)])
+@pytest.mark.parametrize("names", [("images", "masks"), ("imagesTr", "labelsTr"), ("data",), ("images", "1st_manual", "mask")])
 def test_technical_folders_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(LabelError, match="the images have no labels.*a folder a class, or a table"):
         recognise(folders(tmp_path, *names))
@@ -154,3 +154,20 @@ def test_five_thousand_files_take_seconds(tmp_path: Path) -> None:
     cohort = recognise(tmp_path)
     assert len(cohort) == 5_000
     assert time.perf_counter() - start < 5
+
+
+def test_label_asks_for_a_table(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="the images have no labels.*give --table FILE"):
+        recognise(folders(tmp_path, "a", "b"), label="grade")
+
+
+def test_series_directly_below_a_class(tmp_path: Path) -> None:
+    for c in "ab":
+        for i in range(3):
+            for path in series(tmp_path / f"new{i}", 3, uid=f"1.{ord(c)}.{i}", PatientID=f"{c}{i}"):
+                (tmp_path / "data" / c).mkdir(parents=True, exist_ok=True)
+                path.rename(tmp_path / "data" / c / f"{i}{path.name}")
+    cohort = recognise(tmp_path / "data")
+    assert [case.label for case in cohort.cases] == ["a", "a", "a", "b", "b", "b"]
+    assert cohort.cases[0].id == "a#1.97.0"
+    assert len(cohort.patients) == 6

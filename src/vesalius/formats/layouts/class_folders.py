@@ -50,7 +50,7 @@ class ClassFolders(Layout):
 
     @classmethod
     def matches(cls, given: Given) -> str | None:
-        if not given.is_folder or given.options.table:
+        if not given.is_folder or given.options.table or given.options.label:
             return None
         place = place_of(given.tree.images)
         if place is None:
@@ -127,7 +127,7 @@ def _split(name: str, place: Place) -> str | None:
 
 def _are_classes(counts: Counter[str | None]) -> bool:
     """Folders are classes when their names are no technical ones, do not name patients, and they hold several images each on average."""
-    if not counts or all(str(name).lower() in NOT_CLASSES or split_of(str(name)) for name in counts):
+    if not counts or any(str(name).lower() in NOT_CLASSES or split_of(str(name)) for name in counts):
         return False
     if len(counts) > 2 and all(KEYWORD.search(str(name)) for name in counts):
         return False
