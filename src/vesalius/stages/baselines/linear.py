@@ -17,7 +17,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 FEATURES = 30
 """... of so many standardised features; with more of them C shrinks in proportion, so that one grid fits all."""
 FOLDS = 3
-CROSS_ROWS = 8_000
+CROSS_ROWS = 5_000
 FIT_ROWS = 30_000
 FLOOR = 1e-6
 
@@ -85,7 +85,7 @@ def best_strength(features: np.ndarray, truth: np.ndarray, patients: np.ndarray,
 def linear_model(features: np.ndarray, truth: np.ndarray, patients: np.ndarray, target: TargetSpec, seed: int) -> tuple[Predict, float]:
     """The linear model of the best strength, and its cross-validated loss.
 
-    It learns from at most 30,000 rows (8,000 while the strength is chosen), drawn by patient: a linear model gains nothing from more.
+    It learns from at most 30,000 rows (5,000 while the strength is chosen), drawn by patient: a linear model gains nothing from more.
     """
     strength, loss = best_strength(features, truth, patients, target, seed)
     kept = capped(patients, FIT_ROWS, seed)
