@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from stages.cohorts import audit
 
+from stages.cohorts import audit
 from vesalius.errors import RunError, SealError
 from vesalius.stages.cohortfile import read_cohort, write_cohort
 from vesalius.stages.split import Looks, seal, split_cohort, verify_seal

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stages.cohorts import audit
 
+from stages.cohorts import audit
 from vesalius.core.target import TargetSpec
 from vesalius.errors import OptionError, TooFewError
 from vesalius.stages.split import crossing, folds, split_cohort

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stages.cohorts import audit, case, cohort, picture, save
 
+from stages.cohorts import audit, case, cohort, picture, save
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, LabelError, TooFewError
 from vesalius.stages.check import Audit, audit_cohort, check, to_html, to_text
@@ -26,8 +26,8 @@ def faulty(tmp_path: Path) -> Audit:
 
 def test_the_record_has_the_names_that_are_promised(faulty: Audit) -> None:
     facts = json.loads(json.dumps(plain(faulty.to_dict())))
-    promised = {"schema", "root", "layout", "n_images", "n_patients", "target", "label_counts", "patient_evidence", "patient_known", "sizes", "modalities", "bits",
-                "issues", "duplicates", "n_clusters", "crossing", "seconds"}
+    promised = {"schema", "root", "layout", "n_images", "n_patients", "target", "label_counts", "patient_evidence", "patient_known", "sizes",
+                "modalities", "bits", "issues", "duplicates", "n_clusters", "crossing", "seconds"}
     assert promised <= set(facts)
     assert (facts["n_images"], facts["n_clusters"], facts["schema"]) == (16, 1, 1)
     assert facts["sizes"][0] == {"shape": [64, 64], "n": 14} and facts["bits"] == {"8 bit grey": 15}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
-from stages.cohorts import case, cohort, picture, save
 
+from stages.cohorts import case, cohort, picture, save
 from vesalius.errors import DataError
 from vesalius.stages.check import facts
 

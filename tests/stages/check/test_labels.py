@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stages.cohorts import audit
 
+from stages.cohorts import audit
 from vesalius.core.target import TargetSpec
 from vesalius.stages.check.audit import Audit, Issue, label_counts
 from vesalius.stages.check.facts import Fact

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stages.cohorts import cohort, picture
 
+from stages.cohorts import cohort, picture
 from vesalius.kernels.fingerprint import fingerprint
 from vesalius.stages.check.audit import Issue
 from vesalius.stages.check.facts import Fact

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from stages.cohorts import case, cohort, picture, save
 
+from stages.cohorts import case, cohort, picture, save
 from vesalius.stages.check import audit_cohort
 
 
