@@ -6,8 +6,10 @@ stored as 0/1; pickled objects are never loaded.
 
 from __future__ import annotations
 
+import struct
 import threading
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,7 @@ from vesalius.formats.base import FORMATS, Format, bits_of, bounded, head_of, le
 
 IN_MEMORY_BYTES = 256 * 2**20
 """Larger members of an npz are read row by row: forwards fast, backwards by starting again."""
+BROKEN = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error)
 IMAGE_KEYS = ("{}_images", "x_{}", "X_{}", "{}_x", "{}_X", "{}_imgs", "{}_data", "{}")
 
 
@@ -80,13 +83,23 @@ def row_of(source: Source) -> np.ndarray:
 
 def shapes_in(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Arrays of an npz by name, with shape and type, from their headers alone."""
-    return {name: (rows.shape, rows.dtype) for name in _names(path) if (rows := _rows(str(path), name, _stamp(path)))}
+    try:
+        return {name: (rows.shape, rows.dtype) for name in _names(path) if (rows := _rows(str(path), name, _stamp(path)))}
+    except BROKEN as error:
+        raise _broken(path, error) from error
 
 
 def array_in(path: Path, name: str) -> np.ndarray:
     """A whole array of an npz, e.g. its labels."""
-    with np.load(path, allow_pickle=False) as opened:
-        return np.asarray(opened[name])
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            return np.asarray(opened[name])
+    except BROKEN as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> FormatError:
+    return FormatError("the npz is truncated or damaged", where=path, expected="a whole npz of numbers", got=type(error).__name__, do="fetch it again")
 
 
 def image_key(names: list[str], part: str) -> str | None:

@@ -6,6 +6,8 @@ The samples stay in the stored order; the affine is turned from RAS to LPS here 
 from __future__ import annotations
 
 import gzip
+import logging
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from vesalius.formats.base import FORMATS, Format, bits_of, bounded, head_of, le
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file is told once, by `open_study`
 UNORIENTED = "the file states no orientation (sform and qform codes are 0); its axes are taken as they are stored"
 HEADER_SIZES = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"), (540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
 
@@ -59,7 +62,7 @@ def _inflated_head(path: Path) -> bytes:
     try:
         with gzip.open(path) as opened:
             return opened.read(4)
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return b""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def content_hash(source: Source) -> str:
         if source.files:
             return hashlib.sha256("".join(sorted(_file_hash(name) for name in source.files)).encode()).hexdigest()
         return _file_hash(source.path)
-    except OSError as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _refusal(source, _format(source), error) from error
 
 

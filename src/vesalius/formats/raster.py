@@ -6,6 +6,7 @@ Pictures state no trustworthy spacing (dots per inch are a printer's), so that `
 
 from __future__ import annotations
 
+import logging
 import struct
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vesalius.core.study import Study
 from vesalius.errors import FormatError
 from vesalius.formats.base import FORMATS, Format, bits_of, bounded, head_of, lean
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is told once, by `open_study`
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

@@ -57,9 +57,11 @@ def find(tree: Tree) -> Found:
 
 def _members(tree: Tree, name: str) -> dict[str, Source]:
     path = Path(tree.path(name))
-    if len(shapes_in(path)) == 1:
-        return {name: Source("npz", str(path))}
-    return {f"{name}#{source.member}": source for source in npz_members(path)}
+    whole = {name: Source("npz", str(path))}
+    try:
+        return whole if len(shapes_in(path)) == 1 else {f"{name}#{source.member}": source for source in npz_members(path)}
+    except DataError:  # it stays in the list, so that opening it tells what is wrong
+        return whole
 
 
 def _enter_series(tree: Tree, names: list[str], items: dict[str, Source], skipped: Counter[str]) -> dict[str, dict[str, Any]]:
