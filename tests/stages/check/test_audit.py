@@ -26,8 +26,10 @@ def faulty(tmp_path: Path) -> Audit:
 
 def test_the_record_has_the_names_that_are_promised(faulty: Audit) -> None:
     facts = json.loads(json.dumps(plain(faulty.to_dict())))
-    promised = {"schema", "root", "layout", "n_images", "n_patients", "target", "label_counts", "patient_evidence", "patient_known", "sizes",
-                "modalities", "bits", "issues", "duplicates", "n_clusters", "crossing", "seconds"}
+    promised = {
+        "schema", "root", "layout", "n_images", "n_patients", "target", "label_counts", "patient_evidence", "patient_known", "sizes", "modalities",
+        "bits", "issues", "duplicates", "n_clusters", "crossing", "seconds",
+    }
     assert promised <= set(facts)
     assert (facts["n_images"], facts["n_clusters"], facts["schema"]) == (16, 1, 1)
     assert facts["sizes"][0] == {"shape": [64, 64], "n": 14} and facts["bits"] == {"8 bit grey": 15}
