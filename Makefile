@@ -14,6 +14,7 @@ help: ## these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
 
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; does nothing when it is there
+	@echo "ready: $(BIN)/vesalius --help"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Vesalius needs Python 3.11 or newer, and there is no '$(PYTHON)'; install it, or name one: make setup PYTHON=/path/to/python3"; exit 1; }

@@ -47,4 +47,5 @@ class Reads:
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Reads:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+        return cls(**plain)

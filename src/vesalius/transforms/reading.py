@@ -128,7 +128,7 @@ def prepare(study: Study, reads: Reads) -> tuple[np.ndarray, Trace]:
         raise DataError("wrong number of axes", where=study.source, expected=f"{reads.ndim}-D", got=f"{study.ndim}-D")
     order, flips = canonical(study.grid)
     image = to_channels(study.image, reads.channels).transpose(0, *(1 + axis for axis in order))
-    image = np.flip(image, [1 + axis for axis in flips]) if flips else image
+    image = np.flip(image, tuple(1 + axis for axis in flips)) if flips else image
     spacing = tuple(study.grid.spacing_mm[axis] for axis in order)
     shape = fit_inside(image.shape[1:], spacing, reads.size, reads.letterbox)
     offset = tuple((n - s) // 2 for n, s in zip(reads.size, shape, strict=True))
