@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -42,15 +42,17 @@ def check(
     """What is here, what is wrong, who the patient is, which images are duplicates. Nothing is changed."""
     from vesalius.stages.check import check as run_check
     from vesalius.stages.check import to_html, to_text
+    from vesalius.stages.request import Request
     from vesalius.storage import atomic_json, atomic_write
 
+    Request(data=data, lang=lang, jobs=jobs)
     with _progress() as progress:
         audit = run_check(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout, jobs=jobs, progress=progress)
-    typer.echo(to_text(audit, lang))
+    typer.echo(to_text(audit, cast(Literal["en", "zh"], lang)))
     if json is not None:
         atomic_json(json, audit.to_dict())
     if html is not None:
-        atomic_write(html, to_html(audit).encode())
+        atomic_write(html, to_html(audit, lang).encode())
     audit.raise_if_hopeless()
 
 

@@ -5,6 +5,7 @@ Each step leaves its result in the run folder and is not repeated when the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from vesalius.mapping import Mapping
 from vesalius.plan import Plan
 from vesalius.stages.baselines import run_baselines
 from vesalius.stages.check import audit_cohort
+from vesalius.stages.cohortfile import read_cohort, write_cohort
 from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
 from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
@@ -32,9 +34,8 @@ from vesalius.stages.report import report
 from vesalius.stages.report.card import model_card
 from vesalius.stages.request import Request
 from vesalius.stages.run import RunFolder
-from vesalius.stages.cohortfile import read_cohort, write_cohort
 from vesalius.stages.sealing import Looks, seal, verify_seal
-from vesalius.stages.split import split_cohort
+from vesalius.stages.split import By, split_cohort
 from vesalius.storage import atomic_file, atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
@@ -90,8 +91,9 @@ def _cohort(work: Work) -> tuple[Cohort, pd.DataFrame]:
         _unchanged(cohort, frame, request.data)
         return cohort, frame
     audit = audit_cohort(cohort, jobs=request.jobs, progress=work.progress)
-    audit.raise_if_hopeless()
-    split = split_cohort(audit, seed=request.seed, by="image" if request.by_image else "patient", keep_official=not request.new_split)
+    by: By = "image" if request.by_image else "patient"
+    audit.raise_if_hopeless(by=by)
+    split = split_cohort(audit, seed=request.seed, by=by, keep_official=not request.new_split)
     facts = {"seal": seal(split.frame), "decisions": [list(d) for d in split.decisions], "notes": list(split.notes), "by": split.by}
     atomic_json(run.audit, audit.to_dict() | {"split": facts})
     write_cohort(split.frame, run.cohort)
@@ -188,14 +190,20 @@ def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) 
     operating = _operating_point(mapping, predictions)
     looks = Looks(run.path).record(mapping.plan["split.seal"], mapping.hash, "fit")
     baselines = pd.read_parquet(run.baselines)
-    curve = pd.read_csv(run.log / DATASIZE).to_dict("records")
+    curve = [{str(k): v for k, v in row.items()} for row in pd.read_csv(run.log / DATASIZE).to_dict("records")]
     metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, data_size=curve, seed=work.request.seed)
     metrics |= {"looks_at_test": looks, "notes": [*_split_facts(work)["notes"], *metrics["notes"]]}
     atomic_file(run.predictions, predictions.to_parquet)
     work.timed("evaluate", start)
-    atomic_json(run.environment, run.facts() | {"seconds": work.seconds})
+    atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(frame)})
     mapping.save(run.model, model_card(run.path, metrics))
     atomic_json(run.metrics, metrics)
+
+
+def data_hash(frame: pd.DataFrame) -> str:
+    """First 16 hex digits of the sha256 over the sorted ids and content hashes of the images that were used."""
+    text = "\n".join(sorted(f"{name} {content}" for name, content in zip(frame["id"], frame["hash"], strict=True)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _calibrate(mapping: Mapping, predictions: pd.DataFrame) -> dict[str, Any]:

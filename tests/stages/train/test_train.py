@@ -44,6 +44,7 @@ def test_history_and_curves_are_written(tmp_path):
     assert list((tmp_path / "log").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["small-cnn", "small-resnet"])
 def test_killed_at_any_step_it_ends_with_the_same_bits(tmp_path, network):
     whole = train_here_or_spread(job_in(tmp_path / "whole", plan_of(network)), quiet)
@@ -138,6 +139,18 @@ def test_average_follows_weights_and_copies_counters():
     assert a.weight.tolist() == [1.5, 1.5] and int(a.num_batches_tracked) == 7
 
 
+def test_gradients_in_another_memory_layout_update_the_right_weights():
+    updated = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        network = torch.nn.Linear(6, 4, bias=False)
+        network.weight.grad = torch.randn(6, 4).t()
+        loop.lay_gradients_as_weights(network)
+        torch.optim.AdamW(network.parameters(), fused=fused).step()
+        updated.append(network.weight.detach())
+    torch.testing.assert_close(*updated)
+
+
 def gradients_of(job, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     network = network_of(job.plan, job.reads, 2)
@@ -153,6 +166,7 @@ def test_shares_of_a_batch_average_to_its_gradient(tmp_path):
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_would(tmp_path):
     one = train_here_or_spread(job_in(tmp_path / "one", plan_of(epochs=2)), quiet)
     seen: list[tuple[int, int, str]] = []
@@ -162,7 +176,8 @@ def test_two_processes_train_as_one_would(tmp_path):
     assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-3)
 
 
-def test_weights_of_an_error_in_a_worker_reach_the_user(tmp_path):
+@pytest.mark.slow
+def test_words_of_an_error_in_a_worker_reach_the_user(tmp_path):
     job = job_in(tmp_path, plan_of(machine={"devices": 2, "threads": 2}))
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / checkpoint.FILE).write_bytes(b"not a checkpoint")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vesalius.networks import build
+from vesalius.stages.train.loop import FUSED
 
 WARM, TIMED = 2, 4
 """The first steps build kernels and fill caches; the shortest of the timed ones counts, since other programs disturb the rest."""
@@ -71,7 +72,8 @@ def _time(network: nn.Module, shape: tuple[int, ...], accelerator: str, precisio
     fabric = lf.Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     if last:
         network = network.to(memory_format=torch.channels_last if len(shape) == 4 else torch.channels_last_3d)  # type: ignore[call-overload]
-    forward, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=1e-4))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=fabric.device.type in FUSED)
+    forward, optimizer = fabric.setup(network, optimizer)
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(fabric.device)
     times = []
     for _ in range(WARM + TIMED):

@@ -36,6 +36,8 @@ SAVE_EVERY_S = 60.0
 LOOK_EVERY = 20
 """On an accelerator the loss is looked at every so many steps, since each look waits for the device."""
 VALIDATION_BATCH = 64
+FUSED = ("cpu", "cuda")
+"""Devices on which torch updates all weights in one kernel."""
 
 
 @dataclass
@@ -89,7 +91,7 @@ def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     if job.plan["train.channels_last"]:
         network = network.to(memory_format=torch.channels_last if job.reads.ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).to(fabric.device).requires_grad_(False)
-    plain = torch.optim.AdamW(_groups(network, job), lr=0.0)
+    plain = torch.optim.AdamW(_groups(network, job), lr=0.0, fused=fabric.device.type in FUSED)
     forward, optimizer = fabric.setup(network, plain)
     parts = Parts(network, average, {k: v.clone() for k, v in average.state_dict().items()}, plain)
     state = checkpoint.restore(job.folder, parts, job.mark)
@@ -121,6 +123,7 @@ def _step(loop: Loop) -> None:
     loss = loop.output.loss(loop.forward, loop.feed.batch(state.step)).mean()
     loop.fabric.backward(loss)
     loop.fabric.clip_gradients(loop.forward, loop.optimizer, max_norm=float(job.plan["train.clip_norm"]), error_if_nonfinite=False)
+    lay_gradients_as_weights(loop.parts.network)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
     follow(loop.parts.average, loop.parts.network, _decay(loop))
@@ -129,6 +132,16 @@ def _step(loop: Loop) -> None:
     if loop.fabric.device.type == "cpu" or state.step % min(LOOK_EVERY, job.steps_per_epoch) == 0:
         _look(loop)
     state.seconds += time.perf_counter() - start
+
+
+def lay_gradients_as_weights(network: nn.Module) -> None:
+    """Give every gradient the memory layout of its weight: torch's fused CPU update reads both in storage order.
+
+    Where the layouts differ it would silently mix up the entries (seen with torch 2.15).
+    """
+    for weight in network.parameters():
+        if weight.grad is not None and weight.grad.stride() != weight.stride():
+            weight.grad = torch.empty_like(weight).copy_(weight.grad)
 
 
 def _look(loop: Loop) -> None:
