@@ -88,7 +88,8 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_bits(run: Pa
 
 
 def test_interruption_says_that_nothing_is_lost(pictures: Path, tmp_path: Path) -> None:
-    child = subprocess.Popen(command("fit", pictures, "--out", tmp_path / "run", *SHORT), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    words = command("fit", pictures, "--out", tmp_path / "run", *SHORT)
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
     while not (tmp_path / "run" / "environment.json").is_file():
         time.sleep(0.1)
     child.send_signal(signal.SIGINT)

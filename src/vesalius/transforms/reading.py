@@ -159,8 +159,7 @@ def _place(image: np.ndarray, reads: Reads, trace: Trace) -> np.ndarray:
 
 def unit(array: np.ndarray, reads: Reads) -> torch.Tensor:
     """Prepared arrays (any leading axes) to float32 in [0, 1]."""
-    values = torch.from_numpy(np.ascontiguousarray(array) if array.dtype == np.uint8 else array.astype(np.int32))
-    return values.to(torch.float32).div_(reads.levels)
+    return torch.from_numpy(np.asarray(array, np.float32, copy=True)).div_(reads.levels)
 
 
 def standardise(x: torch.Tensor, reads: Reads) -> torch.Tensor:

@@ -15,7 +15,7 @@ from vesalius.stages.train.loop import FUSED
 WARM, TIMED = 2, 4
 """The first steps build kernels and fill caches; the shortest of the timed ones counts, since other programs disturb the rest."""
 PRECISION_GAIN = 1.1
-"""A shorter number format must be at least this much faster to be chosen."""
+"""A shorter number format must be at least this much faster to be kept."""
 LONG_STEP_S = 4.0
 """When one step takes this long no alternatives are tried: probing would cost more than it gives."""
 
@@ -37,12 +37,19 @@ class Speed:
 
 
 def choices(accelerator: str, asked: str | None) -> list[tuple[str, bool]]:
-    """Precisions and layouts worth trying on an accelerator."""
-    if asked is not None:
-        return [(asked, False), (asked, True)]
+    """Precisions and layouts worth trying on an accelerator, the likeliest first."""
     if accelerator == "mps":
-        return [("32-true", False)]
-    return [("32-true", False), ("32-true", True), ("bf16-mixed", True)]
+        return [(asked or "32-true", False)]
+    if asked is not None:
+        return [(asked, True), (asked, False)]
+    return [("bf16-mixed", True), ("32-true", True), ("32-true", False)] if has_bf16(accelerator) else [("32-true", True), ("32-true", False)]
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Whether the processor computes bf16 itself; emulated it is slower than float32."""
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def probe(
@@ -52,20 +59,15 @@ def probe(
 
     A shorter number format is taken only when it is clearly faster (`PRECISION_GAIN`).
     """
-    best: Speed | None = None
     tried: list[tuple[str, bool, float]] = []
     for each, last in choices(accelerator, precision):
         network = build(name, channels=channels, n_out=n_out, size=size, **options)
         seconds = _time(network, (batch, channels, *size), accelerator, each, last)
         tried.append((each, last, seconds))
-        margin = PRECISION_GAIN if best is not None and each != best.precision else 1.0
-        if best is None or seconds * margin < best.seconds:
-            best = Speed(seconds, each, last)
         if seconds > LONG_STEP_S:
             break
-    if best is None:
-        raise ValueError("nothing to try")
-    return Speed(best.seconds, best.precision, best.channels_last, tuple(tried))
+    best, last, seconds = min(tried, key=lambda row: row[2] * (1.0 if row[0] == "32-true" else PRECISION_GAIN))
+    return Speed(seconds, best, last, tuple(tried))
 
 
 def _time(network: nn.Module, shape: tuple[int, ...], accelerator: str, precision: str, last: bool) -> float:
