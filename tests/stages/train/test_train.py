@@ -135,7 +135,7 @@ def test_average_follows_weights_and_copies_counters():
     with torch.no_grad():
         b.weight.fill_(3.0)
         b.num_batches_tracked.fill_(7)
-    loop.follow(a, b, 0.75)
+    loop.follower(a, b)(0.75)
     assert a.weight.tolist() == [1.5, 1.5] and int(a.num_batches_tracked) == 7
 
 

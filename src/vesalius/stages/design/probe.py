@@ -11,6 +11,7 @@ from torch import nn
 
 from vesalius.networks import build
 from vesalius.stages.train.loop import FUSED
+from vesalius.stages.train.memory import keep_freed_memory
 
 WARM, TIMED = 2, 4
 """The first steps build kernels and fill caches; the shortest of the timed ones counts, since other programs disturb the rest."""
@@ -59,6 +60,7 @@ def probe(
 
     A shorter number format is taken only when it is clearly faster (`PRECISION_GAIN`).
     """
+    keep_freed_memory()
     tried: list[tuple[str, bool, float]] = []
     for each, last in choices(accelerator, precision):
         network = build(name, channels=channels, n_out=n_out, size=size, **options)

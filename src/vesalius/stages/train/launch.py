@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from vesalius.stages.train.loop import train, trained
 
 Progress = Callable[[int, int, str], None]
 TOLD = "progress.json"
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # the plan and the report say what was chosen
 TELL_EVERY_S = 0.5
 
 

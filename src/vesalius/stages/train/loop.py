@@ -28,14 +28,16 @@ from vesalius.stages.train import checkpoint
 from vesalius.stages.train.checkpoint import Parts, State
 from vesalius.stages.train.feed import Feed, plain_batches
 from vesalius.stages.train.job import Job, Trained
+from vesalius.stages.train.memory import keep_freed_memory
 from vesalius.stages.train.watch import Interruption, refuse_divergence, refuse_nan
 from vesalius.storage import atomic_write
 
 Progress = Callable[[int, int, str], None]
-SAVE_EVERY_S = 60.0
+SAVE_EVERY_S, SAVE_EPOCH_S = 60.0, 10.0
+"""A checkpoint is written when the last one is so old, at the end of an epoch when it is this old, and at the end."""
 LOOK_EVERY = 20
 """On an accelerator the loss is looked at every so many steps, since each look waits for the device."""
-VALIDATION_BATCH = 64
+VALIDATION_BATCH = 128
 FUSED = ("cpu", "cuda")
 """Devices on which torch updates all weights in one kernel."""
 
@@ -50,6 +52,7 @@ class Loop:
     parts: Parts
     forward: nn.Module
     optimizer: Any
+    follow: Callable[[float], None]
     feed: Feed
     state: State
     progress: Progress
@@ -84,6 +87,7 @@ def train(job: Job, fabric: lf.Fabric, progress: Progress) -> Trained:
 
 def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     torch.manual_seed(stream_seed(job.seed, "weights"))
+    keep_freed_memory()
     output, feed = job.task(), Feed(job, fabric.device, fabric.global_rank, fabric.world_size)
     network = network_of(job.plan, job.reads, output.n_out)
     if job.weights:
@@ -95,7 +99,7 @@ def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     forward, optimizer = fabric.setup(network, plain)
     parts = Parts(network, average, {k: v.clone() for k, v in average.state_dict().items()}, plain)
     state = checkpoint.restore(job.folder, parts, job.mark)
-    return Loop(job, fabric, output, parts, forward, optimizer, feed, state, progress)
+    return Loop(job, fabric, output, parts, forward, optimizer, follower(average, network), feed, state, progress)
 
 
 def _groups(network: nn.Module, job: Job) -> list[dict[str, Any]]:
@@ -126,7 +130,7 @@ def _step(loop: Loop) -> None:
     lay_gradients_as_weights(loop.parts.network)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
-    follow(loop.parts.average, loop.parts.network, _decay(loop))
+    loop.follow(_decay(loop))
     state.step += 1
     loop.unseen.append(loss.detach())
     if loop.fabric.device.type == "cpu" or state.step % min(LOOK_EVERY, job.steps_per_epoch) == 0:
@@ -159,14 +163,19 @@ def _decay(loop: Loop) -> float:
     return min(float(loop.job.plan["train.ema"]), (1 + loop.state.step) / (10 + loop.state.step))
 
 
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """One step of the moving average of weights and statistics (Polyak & Juditsky 1992)."""
-    mine, theirs = average.state_dict(), network.state_dict()
-    moving = [name for name, value in mine.items() if value.is_floating_point()]
-    torch._foreach_lerp_([mine[name] for name in moving], [theirs[name] for name in moving], 1 - decay)
-    for name in mine.keys() - set(moving):
-        mine[name].copy_(theirs[name])
+def follower(average: nn.Module, network: nn.Module) -> Callable[[float], None]:
+    """One step of the moving average of weights and statistics (Polyak & Juditsky 1992), as a function of its decay."""
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    mine, theirs = (list(part) for part in zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True))
+    counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def follow(decay: float) -> None:
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for counter, other in counters:
+            counter.copy_(other)
+
+    return follow
 
 
 def _finish_epoch(loop: Loop, writer: SummaryWriter | None) -> None:
@@ -179,7 +188,8 @@ def _finish_epoch(loop: Loop, writer: SummaryWriter | None) -> None:
     state.why_stopped = loop.fabric.broadcast(_why_stop(loop))
     state.running = [0.0, 0.0]
     state.seconds += time.perf_counter() - start
-    if loop.fabric.is_global_zero:
+    ended = bool(state.why_stopped) or state.step >= loop.job.total_steps
+    if loop.fabric.is_global_zero and (ended or time.monotonic() - loop.saved_at > SAVE_EPOCH_S):
         _save(loop)
 
 
