@@ -92,7 +92,7 @@ def fit(
             precision=precision, members=members, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
             devices=devices, nodes=nodes, jobs=jobs, lang=lang,
         )
-    typer.echo(summary(run, lang))
+    typer.echo(summary(run, lang) if (run / "metrics.json").is_file() else f"trained along; the first machine writes the report in {run}")
 
 
 @app.command()

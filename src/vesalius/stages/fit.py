@@ -28,6 +28,7 @@ from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
 from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate
 from vesalius.stages.explain.cases import explain_cases
+from vesalius.stages.nodes import announce, help_training, node_rank
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
 from vesalius.stages.prepare import Prepared, prepare_all, quiet
 from vesalius.stages.report import report
@@ -67,6 +68,9 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
     TrainingError: the loss is not a number or diverges. OptionError: an unknown name or impossible option.
     """
     request = Request(data=str(data), **options)
+    if node_rank(request) > 0:
+        help_training(RunFolder(Path(out)), request, progress)
+        return Path(out)
     with RunFolder(Path(out)).claimed(request) as run:
         work = Work(run, request, progress, {})
         cohort, frame = _cohort(work)
@@ -171,6 +175,8 @@ def _baselines(work: Work, material: Material) -> None:
 
 def _train(work: Work, plan: Plan, material: Material) -> Mapping:
     start = time.perf_counter()
+    if work.request.nodes > 1:
+        announce(work.run, plan, time.time())
     mapping, results = train_members(plan, material, work.request, work.progress)
     work.timed("train", start)
     facts = [{"best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped} for r in results]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from vesalius.stages.request import Request
 DEFAULT_NETWORK = "small-resnet"
 PROBE_BATCH = 16
 STATISTICS_IMAGES = 2000
+LEAST_PASSES = 15
+"""A network that sees each training image less often learns less than a lighter one that sees it so often."""
 OWN_BYTES = 900 * 2**20
 """What Python with torch holds before any data."""
 
@@ -39,24 +42,37 @@ def design(facts: Facts, machine: Machine, request: Request, *, network: str | N
     ------
     OptionError: an unknown network, or a size that it cannot read.
     """
-    name = network or (request.network[0] if request.network else DEFAULT_NETWORK)
     budget_s = share * (request.budget_s or default_budget_s(facts))
     plan = _data(Plan(), facts)
-    why = "asked for with --network" if request.network else "small and quick on an ordinary machine; best use of a short budget"
-    plan = plan.decide("network.name", name, why)
-    options: dict[str, object] = {}
-    plan = plan.decide("network.options", options, "the defaults of this network")
-    channels = 3 if facts.colour else 1
-    n_out = output_for(facts.target).n_out
+    for name, options, why in _rungs(network or next(iter(request.network), None)):
+        tried = plan.decide("network.name", name, why).decide("network.options", options, "the defaults of this network" if not options else why)
+        seconds = _seconds_per_image(name, options, facts, machine)
+        tried = choose_input(tried, facts, request, budget_s, seconds)
+        if budget_s / (facts.n_train * seconds(tuple(tried["input.size"]))) >= LEAST_PASSES:
+            break
+    tried = choose_training(tried, facts, machine, request, budget_s)
+    return _machine(_output(tried, facts, request), facts, machine, request)
+
+
+def _rungs(asked: str | None) -> list[tuple[str, dict[str, object], str]]:
+    """The network asked for; else the default, then lighter ones for a budget in which it would not learn."""
+    if asked is not None:
+        return [(asked, {}, "asked for with --network")]
+    short = f"in this budget a larger network would see each image fewer than {LEAST_PASSES} times"
+    usual = "small and quick on an ordinary machine; best use of a short budget"
+    return [(DEFAULT_NETWORK, {}, usual), (DEFAULT_NETWORK, {"width": 16}, short), ("small-cnn", {}, short)]
+
+
+def _seconds_per_image(name: str, options: dict[str, object], facts: Facts, machine: Machine) -> Callable[[tuple[int, ...]], float]:
+    """Measured training time of an image of a size, in float32."""
+    channels, n_out = 3 if facts.colour else 1, output_for(facts.target).n_out
 
     @functools.cache
-    def seconds_per_image(size: tuple[int, ...]) -> float:
+    def seconds(size: tuple[int, ...]) -> float:
         speed = probe(name, options, channels=channels, n_out=n_out, size=size, batch=PROBE_BATCH, accelerator=machine.accelerator, precision="32-true")
         return speed.seconds / PROBE_BATCH
 
-    plan = choose_input(plan, facts, request, budget_s, seconds_per_image)
-    plan = choose_training(plan, facts, machine, request, budget_s)
-    return _machine(_output(plan, facts, request), facts, machine, request)
+    return seconds
 
 
 def _data(plan: Plan, facts: Facts) -> Plan:

@@ -23,6 +23,8 @@ from vesalius.transforms.spatial import Affine
 
 BASE_BUDGET_S, LONGEST_BUDGET_S = 480.0, 3600.0
 BATCH_BY_CASES = ((4000, 128), (1000, 64), (200, 32), (0, 16))
+PASSES_OF_MEMBER, MEMBERS_MOST = 25, 3
+"""Several networks from different starts, averaged, judge better than one trained longer; each needs so many passes."""
 PASSES_MOST = 60
 """More passes than this through the data gave nothing in our trials."""
 STEPS_LEAST = 30
@@ -94,9 +96,11 @@ def _choose_length(plan: Plan, facts: Facts, request: Request, budget_s: float, 
     per_epoch = max(passes_steps, min(STEPS_LEAST, 8 * passes_steps))
     why = "one pass through the training images" if per_epoch == passes_steps else f"several passes, so that an epoch has {per_epoch} steps"
     plan = plan.decide("train.steps_per_epoch", per_epoch, why)
-    members, why = (request.members, "asked for with --members") if request.members else (1, "one network")
-    plan = plan.decide("train.members", members, why)
     step_s = speed.seconds * OVERHEAD
+    affordable = budget_s / (step_s * passes_steps)
+    members = request.members or int(np.clip(affordable // PASSES_OF_MEMBER, 1, MEMBERS_MOST))
+    why = "asked for with --members" if request.members else f"the budget allows {affordable:.0f} passes; each network needs {PASSES_OF_MEMBER}"
+    plan = plan.decide("train.members", members, why)
     fits = int(budget_s / members / (step_s * per_epoch))
     most = math.ceil(PASSES_MOST * passes_steps / per_epoch)
     epochs = max(1, min(fits, most))
