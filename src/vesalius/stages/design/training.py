@@ -23,10 +23,10 @@ from vesalius.transforms.spatial import Affine
 
 BASE_BUDGET_S, LONGEST_BUDGET_S = 480.0, 3600.0
 BATCH_BY_CASES = ((4000, 128), (1000, 64), (200, 32), (0, 16))
-PASSES_OF_MEMBER, MEMBERS_MOST = 25, 3
-"""Several networks from different starts, averaged, judge better than one trained longer; each needs so many passes."""
-PASSES_MOST = 60
-"""More passes than this through the data gave nothing in our trials."""
+PASSES_MOST = 150
+"""A network gets no more passes through the data than this."""
+PASSES_OF_MEMBER, MEMBERS_MOST = 120, 3
+"""One network trained longer beat two trained half as long (docs/decisions/0008); beyond so many passes another member gives more."""
 STEPS_LEAST = 30
 """An epoch (the stretch between two looks at validation) has at least so many steps."""
 OVERHEAD = 1.12
@@ -116,7 +116,7 @@ def _choose_length(plan: Plan, facts: Facts, request: Request, budget_s: float, 
 def _choose_optimiser(plan: Plan, request: Request) -> Plan:
     family = describe(plan["network.name"]).family
     batch = int(plan["train.batch"])
-    peak = {"transformer": 5e-4, "convnext": 1e-3}.get(family, 2e-3) * math.sqrt(batch / 128)
+    peak = {"transformer": 5e-4, "convnext": 1e-3}.get(family, 3e-3) * math.sqrt(batch / 128)
     why = f"AdamW, {family}, scaled with the root of the batch"
     if request.weights:
         peak, why = peak / 4, why + "; a quarter for pretrained weights"
