@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MAX_SAMPLES = 2**30
 """No image is decoded that states more samples: a small file may claim to hold terabytes."""
 
 
-class Format:
+class Format(ABC):
     """A file format that images are stored in.
 
     Attributes
@@ -29,14 +30,14 @@ class Format:
     suffixes: tuple[str, ...] = ()
 
     @classmethod
+    @abstractmethod
     def sniff(cls, path: Path) -> bool:
         """Whether the first bytes of the file are those of this format."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def read(cls, source: Source) -> Study:
         """Decode the image; any exception is made a `FormatError` by `open_study`."""
-        raise NotImplementedError
 
     @classmethod
     def header(cls, source: Source) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -60,20 +61,20 @@ class Given:
         return self.path.is_dir()
 
 
-class Layout:
+class Layout(ABC):
     """A way in which images and labels are laid out in files and folders, registered in `LAYOUTS`."""
 
     name: str = ""
 
     @classmethod
+    @abstractmethod
     def matches(cls, given: Given) -> str | None:
         """The evidence that DATA is laid out in this way, in words; None when it is not."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def read(cls, given: Given) -> Cohort:
         """The cases; `DataError` or `LabelError` when it cannot be read."""
-        raise NotImplementedError
 
 
 LAYOUTS: Registry[type[Layout]] = Registry("layout", "vesalius.formats.layouts")
