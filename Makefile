@@ -28,8 +28,8 @@ demo: $(STAMP) ## films with planted truth: check, fit, report; about 4 minutes 
 	@$(BIN)/python -m vesalius.phantoms films $(DEMO)/films --seed $(SEED)
 	@echo; echo "== vesalius check $(DEMO)/films/data"
 	@$(BIN)/vesalius check $(DEMO)/films/data --html $(DEMO)/check.html
-	@echo; echo "== vesalius fit $(DEMO)/films/data --out $(DEMO)/run --seed $(SEED) --network small-cnn --budget 90s"
-	@$(BIN)/vesalius fit $(DEMO)/films/data --out $(DEMO)/run --seed $(SEED) --network small-cnn --budget 90s
+	@echo; echo "== vesalius fit $(DEMO)/films/data --out $(DEMO)/run --seed $(SEED) --budget 90s"
+	@$(BIN)/vesalius fit $(DEMO)/films/data --out $(DEMO)/run --seed $(SEED) --budget 90s
 	@echo; echo "The report:          $(DEMO)/run/report.html"
 	@echo "What the check found: $(DEMO)/check.html"
 	@echo "What was planted:     $(DEMO)/films/truth.json"
