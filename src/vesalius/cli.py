@@ -167,13 +167,15 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
 def main() -> None:
     """The entry point: one clear sentence and a code other than 0 when something is wrong."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
     except VesaliusError as error:
         typer.echo(f"vesalius: {error}", err=True)
         sys.exit(WRONG)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("vesalius: stopped; nothing is lost, the same command goes on", err=True)
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except USAGE as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(WRONG)
+    if code == INTERRUPTED:
+        typer.echo("vesalius: stopped; nothing is lost, the same command goes on", err=True)
+    sys.exit(code)

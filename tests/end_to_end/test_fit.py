@@ -135,8 +135,9 @@ def test_predict_writes_findings_and_pictures(cli: Command, run: Path, pictures:
 def test_every_kind_of_target_goes_the_whole_way(kind: str, cli: Command, tmp_path: Path) -> None:
     from vesalius.phantoms import make_phantom
 
-    data = make_phantom(kind, tmp_path / "phantom", seed=2, n=60).data
-    told = cli("fit", data, "--out", tmp_path / "run", "--epochs", "2", "--size", "24", "--network", "small-cnn")
+    truth = make_phantom(kind, tmp_path / "phantom", seed=2, n=60)
+    label = ("--label", truth.target) if kind == "regression" else ()
+    told = cli("fit", truth.data, "--out", tmp_path / "run", "--epochs", "2", "--size", "24", "--network", "small-cnn", *label)
     assert told.returncode == 0, told.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["primary"] in metrics["test"]

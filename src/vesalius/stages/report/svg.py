@@ -27,7 +27,7 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     power = 10 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.9)
     first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(float(i * step), 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def spread(values: Iterable[float], pad: float = 0.06) -> tuple[float, float]:
