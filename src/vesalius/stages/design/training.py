@@ -141,8 +141,7 @@ def _choose_balance(plan: Plan, facts: Facts) -> Plan:
     plan = plan.decide("train.class_weights", weights, f"{found}: " + ("rare classes weigh more in the loss" if weights else "no weights"))
     focal = 1.0 if ratio > RARE else 0.0
     plan = plan.decide("train.focal", focal, f"{found}: " + ("easy cases weigh less (focal loss)" if focal else "plain cross-entropy"))
-    smoothing = 0.05 if facts.target.kind in ("binary", "multiclass") else 0.0
-    return plan.decide("train.label_smoothing", smoothing, "labels are never all right" if smoothing else "not for this kind of target")
+    return plan.decide("train.label_smoothing", 0.0, "smoothed labels blur the order among sure cases (docs/decisions/0009)")
 
 
 def _weights(facts: Facts, ratio: float) -> list[float]:
