@@ -33,12 +33,29 @@ class Source:
 
 
 @dataclass(frozen=True)
+class MaskFile:
+    """One file that marks structures in an image.
+
+    Parameters
+    ----------
+    source: where it is stored.
+    name: the class that its non-zero samples stand for (a file for each structure, a DICOM segment or ROI); None for a
+        label map whose numbers are told apart by `TargetSpec.values`.
+    """
+
+    source: Source
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """One image with its patient, its label and what a doctor would know besides.
 
     ``id`` is unique in the cohort and is the path relative to the data (posix style), with ``#member``.
     ``label`` is as the data states it (text, number, ``a|b`` for several) or None.
     ``split`` is the official one (train, validation, test) or None. ``clinical`` holds the further columns.
+    ``channels`` are further files of the same study, one channel each after that of ``source``. ``masks`` mark its
+    structures (empty: not marked); ``view`` is a mask of the field of view, outside of which nothing is scored.
     """
 
     id: str
@@ -47,6 +64,9 @@ class Case:
     label: Any = None
     split: str | None = None
     clinical: Mapping[str, Any] = field(default_factory=dict)
+    channels: tuple[Source, ...] = ()
+    masks: tuple[MaskFile, ...] = ()
+    view: Source | None = None
 
 
 @dataclass(frozen=True)

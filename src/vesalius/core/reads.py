@@ -49,3 +49,50 @@ class Reads:
     def from_dict(cls, facts: dict[str, Any]) -> Reads:
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
         return cls(**plain)
+
+
+Scheme = Literal["ct", "zscore", "full"]
+
+
+@dataclass(frozen=True)
+class TileReads:
+    """Input specification of a mapping that reads a study in tiles, at its own extent.
+
+    Parameters
+    ----------
+    size: samples of one tile in array order ``(Y, X)`` or ``(Z, Y, X)``.
+    channels: of a study.
+    spacing_mm: every study is resampled to this; None keeps its own samples (files that state no spacing).
+    schemes: for each channel how numbers are brought near 0 and 1: ``"ct"`` clips to ``low .. high`` and uses ``mean`` and
+        ``std`` of all training studies, ``"zscore"`` uses the study's own, ``"full"`` divides by ``2**bits - 1`` and uses
+        ``mean`` and ``std`` of all.
+    low, high, mean, std: for each channel.
+    overlap: part of a tile that its neighbour covers too.
+    """
+
+    size: tuple[int, ...]
+    channels: int = 1
+    spacing_mm: tuple[float, ...] | None = None
+    schemes: tuple[Scheme, ...] = ("zscore",)
+    low: tuple[float, ...] = (0.0,)
+    high: tuple[float, ...] = (255.0,)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    overlap: float = 0.5
+
+    @property
+    def ndim(self) -> int:
+        return len(self.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(C, (Z,) Y, X)`` of one tile."""
+        return (self.channels, *self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()} | {"kind": "tiles"}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> TileReads:
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items() if k != "kind"}
+        return cls(**plain)

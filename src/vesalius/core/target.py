@@ -10,8 +10,10 @@ import numpy as np
 
 from vesalius.errors import LabelError
 
-Kind = Literal["binary", "multiclass", "multilabel", "ordinal", "regression"]
-KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression")
+Kind = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "mask"]
+KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression", "mask")
+IGNORED = 255
+"""In a truth mask: a sample that nobody judged; it is neither learnt from nor scored."""
 SEPARATOR = "|"
 
 
@@ -21,21 +23,34 @@ class TargetSpec:
 
     Parameters
     ----------
-    kind: binary, multiclass, multilabel, ordinal or regression.
+    kind: binary, multiclass, multilabel, ordinal, regression or mask.
     classes: names in the order of their numbers (empty for regression). In a binary target the
         second one is the positive class. In an ordinal target they go from low to high.
     name: what the target is called, e.g. the column it came from.
     reason: the evidence for the kind, in words.
+    values: mask only: for each class the numbers in a label map that belong to it. Classes may share numbers
+        (whole tumour = 1, 2 and 3). Empty where every class has a file of its own.
+    ignore: mask only: the number in a label map of samples that nobody judged.
+    exclusive: mask only: whether a sample belongs to one class at most.
+
+    The ``classes`` of a mask are the structures, without the background. The label of a case is then the classes
+    that its mask holds, joined by ``|``, as for a multilabel target.
     """
 
     kind: Kind
     classes: tuple[str, ...]
     name: str = "label"
     reason: str = ""
+    values: tuple[tuple[int, ...], ...] = ()
+    ignore: int | None = None
+    exclusive: bool = True
 
     @property
     def n_out(self) -> int:
-        """Numbers in a truth or probability row: K classes, or 1 for a regression."""
+        """Numbers that a network gives, for an image or for each sample of a mask: K classes (one more, the background
+        first, for an exclusive mask), or 1 for a regression."""
+        if self.kind == "mask":
+            return len(self.classes) + int(self.exclusive)
         return 1 if self.kind == "regression" else len(self.classes)
 
     @property
@@ -52,8 +67,8 @@ class TargetSpec:
         """
         if self.kind == "regression":
             return np.array([_number(v) for v in labels], np.float32)
-        if self.kind == "multilabel":
-            return np.stack([self._marks(v) for v in labels]) if len(labels) else np.zeros((0, self.n_out), np.float32)
+        if self.kind in ("multilabel", "mask"):
+            return np.stack([self._marks(v) for v in labels]) if len(labels) else np.zeros((0, len(self.classes)), np.float32)
         place = {name: i for i, name in enumerate(self.classes)}
         return np.array([-1 if missing(v) else self._place(place, v) for v in labels], np.int64)
 
@@ -64,10 +79,10 @@ class TargetSpec:
 
     def _marks(self, label: Any) -> np.ndarray:
         if label is None or (isinstance(label, float) and np.isnan(label)):
-            return np.full(self.n_out, np.nan, np.float32)
+            return np.full(len(self.classes), np.nan, np.float32)
         names = [part.strip() for part in str(label).split(SEPARATOR) if part.strip()]
         place = {name: i for i, name in enumerate(self.classes)}
-        row = np.zeros(self.n_out, np.float32)
+        row = np.zeros(len(self.classes), np.float32)
         for name in names:
             row[self._place(place, name)] = 1
         return row
@@ -76,16 +91,20 @@ class TargetSpec:
         """A truth row back to its label."""
         if self.kind == "regression":
             return f"{float(row):g}"
-        if self.kind == "multilabel":
+        if self.kind in ("multilabel", "mask"):
             return SEPARATOR.join(name for name, mark in zip(self.classes, row, strict=True) if mark > 0.5)
         return self.classes[int(row)]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"classes": list(self.classes)}
+        """Plain values; what concerns masks only for a mask."""
+        facts = asdict(self) | {"classes": list(self.classes), "values": [list(each) for each in self.values]}
+        return facts if self.kind == "mask" else {name: facts[name] for name in ("kind", "classes", "name", "reason")}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> TargetSpec:
-        return cls(facts["kind"], tuple(facts["classes"]), facts.get("name", "label"), facts.get("reason", ""))
+        values = tuple(tuple(int(v) for v in each) for each in facts.get("values", ()))
+        mask = (values, facts.get("ignore"), bool(facts.get("exclusive", True)))
+        return cls(facts["kind"], tuple(facts["classes"]), facts.get("name", "label"), facts.get("reason", ""), *mask)
 
 
 def missing(value: Any) -> bool:
