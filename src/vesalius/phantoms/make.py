@@ -11,8 +11,10 @@ from vesalius.errors import DataError, OptionError
 from vesalius.phantoms.broken import make_broken
 from vesalius.phantoms.dicom import make_dicom
 from vesalius.phantoms.films import make_films
+from vesalius.phantoms.organs import make_organs
 from vesalius.phantoms.tables import make_binary_folders, make_multilabel, make_ordinal, make_regression
 from vesalius.phantoms.truth import TRUTH, Truth
+from vesalius.phantoms.vessels import make_vessels
 from vesalius.phantoms.volumes import make_volumes
 from vesalius.registry import nearest, unknown
 
@@ -24,6 +26,8 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "regression": (make_regression, 320),
     "volumes": (make_volumes, 80),
     "dicom": (make_dicom, 16),
+    "organs": (make_organs, 40),
+    "vessels": (make_vessels, 30),
     "broken": (make_broken, 24),
 }
 """Kind: what makes it, and how many images (for ``dicom`` series) when ``n`` is left out."""

@@ -27,6 +27,7 @@ class Truth:
     patient: image id to patient.
     planted: everything else, by name: ``exact_duplicates`` and ``near_duplicates`` (lists of ``{"ids", "how"}``),
         ``mislabelled``, ``marker``, ``site``, ``regions`` (where the finding lies), ``volumes_mm3``, ``files`` ...
+        With masks also ``masks`` and ``views`` (image id to file), and the flawed ones: ``empty``, ``other_grid``, ``unknown_label``, ``swapped``.
     """
 
     kind: str
