@@ -68,7 +68,7 @@ def test_units_are_mm(tmp_path: Path) -> None:
 
 
 def test_four_dimensions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"no single image.*2 or 3 axes, got shape \(5, 6, 7, 2\); store one volume a file"):
+    with pytest.raises(FormatError, match=r"no single image.*2 or 3 axes, got 4 axes, shape \(5, 6, 7, 2\); store one volume a file"):
         open_study(source(save(tmp_path / "a.nii", noise(5, 6, 7, 2))))
 
 

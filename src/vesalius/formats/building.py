@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vesalius.core.cohort import Case, Cohort, Source
+from vesalius.core.cohort import Case, Cohort, MaskFile, Source
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError
 from vesalius.formats.given import Given
@@ -21,13 +21,16 @@ RARE = 0.1
 
 @dataclass
 class Row:
-    """One image as a layout found it."""
+    """One image as a layout found it; ``channels``, ``masks`` and ``view`` as in `Case`."""
 
     id: str
     source: Source
     label: Any = None
     split: str | None = None
     clinical: Mapping[str, Any] = field(default_factory=dict)
+    channels: tuple[Source, ...] = ()
+    masks: tuple[MaskFile, ...] = ()
+    view: Source | None = None
 
 
 def cohort_of(given: Given, layout: str, rows: Sequence[Row], target: TargetSpec, patients: Patients, notes: Sequence[str] = (), *,
@@ -46,7 +49,8 @@ def cohort_of(given: Given, layout: str, rows: Sequence[Row], target: TargetSpec
         raise DataError("there are no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files",
                         do="give the folder that holds the images")
     axes, mixed = (ndim, None) if ndim else _ndim(given, rows)
-    cases = [Case(row.id, row.source, patient, row.label, row.split, row.clinical) for row, patient in zip(rows, patients.ids, strict=True)]
+    cases = [Case(row.id, row.source, patient, row.label, row.split, row.clinical, row.channels, row.masks, row.view)
+             for row, patient in zip(rows, patients.ids, strict=True)]
     cases.sort(key=_order)
     told = tuple(note for note in (*notes, mixed) if note)
     return Cohort(tuple(cases), target, axes, given.data, layout, patients.evidence, patients.known, told, side_matters([*target.classes, target.name, *sided]))

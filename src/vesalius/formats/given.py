@@ -18,7 +18,8 @@ from vesalius.registry import Registry
 class Options:
     """The flags of the command line that concern DATA; each is None when it was not given.
 
-    ``label`` may name several columns, joined by commas. ``patient`` is a column, a regular expression on the
+    ``label`` may name several columns, joined by commas; of masks it names structures, or gives numbers their names
+    (``"anterior=1,posterior=2,ignore=255"``). ``patient`` is a column, a regular expression on the
     relative path, or ``none``. ``cache`` is where downloads are kept.
     """
 
@@ -62,9 +63,13 @@ class Given:
 
 
 class Layout(ABC):
-    """A way in which images and labels are laid out in files and folders, registered in `LAYOUTS`."""
+    """A way in which images and labels are laid out in files and folders, registered in `LAYOUTS`.
+
+    ``marks`` is True for a layout whose truth are masks.
+    """
 
     name: str = ""
+    marks: bool = False
 
     @classmethod
     @abstractmethod

@@ -1,6 +1,8 @@
 """NIfTI-1 and NIfTI-2 volumes (Cox et al. 2004; nifti.nimh.nih.gov) through nibabel.
 
 The samples stay in the stored order; the affine is turned from RAS to LPS here and nowhere else. One slice is a 2-D image.
+A file with four axes is one image only when the layout says that its last axis holds channels: `Source.member` is then
+``channels`` (all of them) or ``channel:2`` (one of them, from 0).
 """
 
 from __future__ import annotations
@@ -44,17 +46,17 @@ class Nifti(Format):
     @classmethod
     def read(cls, source: Source) -> Study:
         volume: Any = nib.load(source.path)
-        shape = _shape(volume, source)
-        bounded(shape, source.path)
-        samples = _samples(volume, shape)
-        image = np.ascontiguousarray(lean(_channels_first(samples)))
+        shape, chosen = _shape(volume, source), _channels(volume, source)
+        bounded((*shape, len(chosen or (0,))), source.path)
+        image = np.ascontiguousarray(lean(_channels_first(_samples(volume, shape)) if chosen is None else _chosen(volume, shape, chosen)))
         grid, notes = _grid(volume, shape)
         return Study(image, grid, bits=_bits(volume), source=str(source), meta={"notes": notes} if notes else {})
 
     @classmethod
     def header(cls, source: Source) -> dict[str, Any]:
         volume: Any = nib.load(source.path)
-        channels = 3 if volume.get_data_dtype().names else 1
+        chosen = _channels(volume, source)
+        channels = len(chosen) if chosen is not None else 3 if volume.get_data_dtype().names else 1
         return {"shape": _shape(volume, source)[::-1], "channels": channels, "bits": _bits(volume), "modality": None}
 
 
@@ -75,14 +77,42 @@ def _bits(volume: Any) -> int:
 
 
 def _shape(volume: Any, source: Source) -> tuple[int, ...]:
-    """``(x, y[, z])`` without axes of length one at the end."""
+    """``(x, y[, z])`` without axes of length one at the end, and without the axis of channels where there is one."""
     shape = tuple(int(n) for n in volume.shape)
+    if _channels(volume, source) is not None:
+        shape = shape[:3]
     while len(shape) > 2 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (2, 3) or 0 in shape:
-        raise FormatError("the NIfTI file holds no single image", where=source.path, expected="2 or 3 axes", got=f"shape {tuple(volume.shape)}",
-                          do="store one volume a file (split time points, directions or echoes)")
+        raise FormatError("the NIfTI file holds no single image", where=source.path, expected="2 or 3 axes",
+                          got=f"{len(shape)} axes, shape {tuple(volume.shape)}",
+                          do="store one volume a file (split time points, directions or echoes), or name its channels in a dataset.json")
     return shape
+
+
+def _channels(volume: Any, source: Source) -> tuple[int, ...] | None:
+    """Places on the fourth axis that ``source.member`` asks for; None when it asks for none, or there is one volume only.
+
+    Raises
+    ------
+    FormatError: the member is no channel, or there is none of that number.
+    """
+    if source.member is None or len(volume.shape) < 4:
+        return None
+    n, (word, _, number) = int(volume.shape[3]), source.member.partition(":")
+    if word == "channels" and not number and len(volume.shape) == 4:
+        return tuple(range(n))
+    if word == "channel" and number.isdigit() and int(number) < n and len(volume.shape) == 4:
+        return (int(number),)
+    raise FormatError("the NIfTI file has no such channel", where=str(source), expected=f"'channels', or 'channel:0' to 'channel:{n - 1}' of four axes",
+                      got=f"'{source.member}', shape {tuple(volume.shape)}", do="correct the dataset.json")
+
+
+def _chosen(volume: Any, shape: tuple[int, ...], chosen: tuple[int, ...]) -> np.ndarray:
+    """``[C, (Z,) Y, X]`` of some volumes on the fourth axis; the others are not kept in memory."""
+    stored = volume.dataobj
+    planes = np.asanyarray(stored[..., chosen[0]])[..., None] if len(chosen) == 1 else np.asanyarray(stored)
+    return np.moveaxis(planes, -1, 0).reshape(len(chosen), *shape).transpose(0, *range(len(shape), 0, -1))
 
 
 def _samples(volume: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -140,6 +140,14 @@ def _array(picture: Image.Image) -> np.ndarray:
     return array.astype(np.uint16) if picture.mode == "I" and array.min() >= 0 and array.max() < 2**16 else array
 
 
+def palette_indices(source: Source) -> np.ndarray | None:
+    """``[Y, X]`` indices of a picture drawn with a coloured palette, which in a label map are the labels; None for any other picture."""
+    with Image.open(source.path) as picture:
+        if picture.mode != "P" or getattr(picture, "n_frames", 1) > 1 or _is_grey(np.asarray(picture.convert("RGB"))):
+            return None
+        return np.asarray(picture)
+
+
 def _pages(opened: tifffile.TiffFile, source: Source) -> list[Any]:
     held: list[Any] = list(opened.pages)
     pages = [page for page in held if not page.keyframe.is_reduced]
