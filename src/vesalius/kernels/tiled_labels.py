@@ -1,0 +1,50 @@
+"""The labels of a whole image from a network that sees a tile: tiles, blending, resampling and decision in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from vesalius.kernels.resample import Decide, decided
+from vesalius.kernels.tiling import Predict, Progress, quiet, stream
+
+Observe = Callable[[slice, Tensor], None]
+"""Gets every slab of blended raw values ``[n_out, n, ...]`` with its place along the first axis, before it is resampled."""
+Slabs = Iterator[tuple[slice, Tensor]]
+
+
+def labels_of(
+    predict: Predict,
+    x: Tensor | np.ndarray,
+    *,
+    size: Sequence[int],
+    n_out: int,
+    overlap: float = 0.5,
+    batch: int = 1,
+    shape_out: Sequence[int],
+    decide: Decide,
+    planes: int = 1,
+    skip: np.ndarray | None = None,
+    background: Sequence[float] | None = None,
+    anisotropic: bool = False,
+    observe: Observe | None = None,
+    progress: Progress = quiet,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """uint8 ``[planes, *shape_out]``: what is decided for each sample of the original image.
+
+    ``x`` is the prepared image ``[C, (Z,) Y, X]``, ``shape_out`` the shape of the image that it was resampled from. See
+    `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background`` and `resample.decided` for ``decide,
+    planes, anisotropic, out``; errors are theirs.
+    """
+    slabs: Slabs = stream(predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, background=background, progress=progress)
+    slabs = slabs if observe is None else _observed(slabs, observe)
+    return decided(slabs, tuple(x.shape[1:]), shape_out, decide, planes, anisotropic=anisotropic, out=out)
+
+
+def _observed(slabs: Slabs, observe: Observe) -> Slabs:
+    for where, raw in slabs:
+        observe(where, raw)
+        yield where, raw
