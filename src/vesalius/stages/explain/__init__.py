@@ -2,5 +2,6 @@
 
 from vesalius.stages.explain.base import EXPLANATIONS, explain_study
 from vesalius.stages.explain.cases import choose_cases, explain_cases
+from vesalius.stages.explain.gradcam import gradcam_mask
 
-__all__ = ["EXPLANATIONS", "choose_cases", "explain_cases", "explain_study"]
+__all__ = ["EXPLANATIONS", "choose_cases", "explain_cases", "explain_study", "gradcam_mask"]

@@ -23,6 +23,8 @@ from vesalius.stages.explain.base import EXPLANATIONS, Score, to_unit, undisturb
 
 FINE = 4
 """Positions per axis from which a map is fine enough to be preferred over a later, coarser one."""
+DENSE_FINE = 8
+"""The same for a network that answers on every sample: coarser maps cannot show a small structure."""
 MAX_PREFIX = 8
 """Most class and register tokens that may stand before the tokens of the image."""
 MAX_ANISOTROPY = 2.0
@@ -178,3 +180,71 @@ def _last_that_matters(places: list[Place], value: torch.Tensor) -> tuple[Place,
             return place, gradient
         coarse = coarse or (place, gradient)
     return coarse or (final, torch.zeros_like(final.tensor))
+
+
+def gradcam_mask(network: nn.Module, x: torch.Tensor, class_index: int, *, exclusive: bool = True) -> torch.Tensor:
+    """Grad-CAM of a class for a network that answers on every sample (Seg-Grad-CAM, Vinogradova et al., AAAI 2020).
+
+    What is explained is the mean log odds of the class over the samples that the network gives to it, or, where it gives none,
+    over all samples weighted by its probability. The layer is the last one at the coarsest resolution of at least `DENSE_FINE`
+    places along every axis: there the network knows the surroundings and still tells places apart. At a finer one the map
+    would be little more than the answer itself.
+
+    Parameters
+    ----------
+    x: one tile ``[1, C, (Z,) Y, X]``.
+    class_index: number of the raw value; with ``exclusive`` classes 0 is the background.
+    exclusive: whether the raw values are of a soft-max, or each of a sigmoid of its own.
+
+    Returns
+    -------
+    ``[(Z,) Y, X]`` float32 in [0, 1] as for every `base.Explanation`; the network is left as it was, also when it throws.
+
+    Raises
+    ------
+    OptionError: there is no such class, or no layer before the answer keeps the places of the image.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), undisturbed(network):
+        seen = x.detach().clone().requires_grad_(True)
+        with captured(network) as outputs:
+            answer = network(seen)
+        raw = answer[0] if isinstance(answer, (tuple, list)) else answer
+        if not 0 <= class_index < raw.shape[1]:
+            raise OptionError("there is no such class to explain", expected=f"a number from 0 to {raw.shape[1] - 1}", got=class_index)
+        maps = _dense_maps([each for each in outputs if each is not raw], tuple(seen.shape[2:]))
+        if not maps or not raw.requires_grad:
+            raise OptionError("no layer of this network keeps the places of the image", expected="maps before the answer, through which a gradient flows")
+        return _dense_heat(maps, _mean_log_odds(raw.float(), class_index, exclusive), tuple(seen.shape[2:]))
+
+
+def _mean_log_odds(raw: torch.Tensor, k: int, exclusive: bool) -> torch.Tensor:
+    if exclusive and raw.shape[1] > 1:
+        others = torch.cat([raw[:, :k], raw[:, k + 1 :]], 1).logsumexp(1)
+        odds, given = raw[:, k] - others, raw.argmax(1) == k
+    else:
+        odds, given = raw[:, k], raw[:, k] > 0
+    weight = given.float() if given.any() else odds.detach().sigmoid()
+    return (odds * weight).sum() / weight.sum()
+
+
+def _dense_maps(outputs: list[torch.Tensor], size: tuple[int, ...]) -> list[torch.Tensor]:
+    """Maps of the image ``[1, C, *grid]``: first the coarsest that is fine enough, of equal ones the last; then finer, then coarser ones."""
+    maps = [each for each in outputs if each.ndim == len(size) + 2 and each.shape[0] == 1 and _strided(tuple(each.shape[2:]), size)]
+    fine = [all(g >= min(DENSE_FINE, s) for g, s in zip(each.shape[2:], size, strict=True)) for each in maps]
+    order = sorted(range(len(maps)), key=lambda i: (not fine[i], (1 if fine[i] else -1) * maps[i][0, 0].numel(), -i))
+    return [maps[i] for i in order]
+
+
+def _strided(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Whether the grid is the image's with a whole step along each axis; attention (tokens x tokens) rarely is."""
+    steps = [{s // g, -(-s // g)} if g else set() for g, s in zip(grid, size, strict=True)]
+    return all(any(step and g in (s // step, -(-s // step)) for step in found) for found, g, s in zip(steps, grid, size, strict=True))
+
+
+def _dense_heat(maps: list[torch.Tensor], value: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """The first map through which a gradient flows, its channels weighted by their mean gradient; 0 where none does."""
+    for tensor in maps:
+        gradient = torch.autograd.grad(value, tensor, retain_graph=True, allow_unused=True)[0]
+        if gradient is not None and gradient.any():
+            return to_unit(_resize((tensor[0] * _mean(gradient[0])).sum(0).detach(), size))
+    return torch.zeros(size)
