@@ -11,19 +11,27 @@ largest of several, and for a threshold on each. Only cells that a border betwee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.ndimage import zoom
 from torch import Tensor
 
-from vesalius.errors import DataError
+from vesalius.errors import DataError, OptionError
+from vesalius.kernels.cells import Axis, Cells, Plane, between
 
 Decide = Callable[[Tensor], Tensor]
 """Raw values ``[n_out, ...] -> uint8 [planes, ...]``, sample by sample."""
+NEGLIGIBLE = 1e-7
+"""Weights of a spline this small are left out."""
+ROWS = 32
+"""Output samples along an axis that are computed together, from the input samples that they need."""
+EQUAL_SHARE = 1e-6
+"""Shares of a sample that differ by less are equal."""
+SLAB = 16
+"""Planes of a mask that are read together."""
 
 
 def largest(raw: Tensor) -> Tensor:
@@ -33,78 +41,6 @@ def largest(raw: Tensor) -> Tensor:
     [[1, 0]]
     """
     return raw.max(dim=0, keepdim=True).indices.to(torch.uint8)  # max is three times as fast as argmax along a first axis
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Between which input samples each output sample lies, and how far from ``low`` to ``high`` (0 .. 1)."""
-
-    n_in: int
-    low: np.ndarray
-    high: np.ndarray
-    part: np.ndarray
-
-    @classmethod
-    def of(cls, n_in: int, n_out: int, *, nearest: bool = False) -> Axis:
-        """Linear, or the nearest sample (of two equally near the higher)."""
-        place = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
-        place = np.floor(place + 0.5) if nearest else place
-        low = np.floor(place).astype(np.int64)
-        part = place - low
-        return cls(n_in, low, np.where(part > 0, low + 1, low), part)
-
-    @property
-    def same(self) -> bool:
-        return len(self.low) == self.n_in and bool((self.low == self.high).all())
-
-
-class _Plane:
-    """One plane of raw values ``[n_out, *rest]`` with what is decided at its samples ``[planes, *rest]``."""
-
-    def __init__(self, raw: Tensor, labels: Tensor, grid: _Grid) -> None:
-        self.raw, self.labels, self.grid = raw, labels, grid
-
-    @cached_property
-    def table(self) -> Tensor:
-        """A row of raw values for each sample: what `F.embedding_bag` sums."""
-        return self.raw.flatten(1).T.contiguous()
-
-    @cached_property
-    def even(self) -> Tensor:
-        """bool ``[*rest]``: whether the cell that begins at a sample is decided alike at all its corners."""
-        alike = torch.ones_like(self.labels[0], dtype=torch.bool)
-        for step in self.grid.steps[1:]:
-            near = self.labels[(slice(None), *(slice(s, None) for s in step))]
-            here = self.labels[(slice(None), *(slice(0, n) for n in near.shape[1:]))]
-            alike[tuple(slice(0, n) for n in near.shape[1:])] &= (near == here).all(0)
-        return alike
-
-
-class _Grid:
-    """The axes within a plane: where output samples lie between the corners of a cell."""
-
-    def __init__(self, shape_in: Sequence[int], shape_out: Sequence[int], device: torch.device) -> None:
-        self.axes = [Axis.of(i, o) for i, o in zip(shape_in, shape_out, strict=True)]
-        self.steps = [tuple(c) for c in np.ndindex(*(1 if axis.same else 2 for axis in self.axes))]
-        self.low, self.high = ([torch.from_numpy(each).to(device) for each in side] for side in ([a.low for a in self.axes], [a.high for a in self.axes]))
-        self.part = [torch.from_numpy(axis.part).float().to(device) for axis in self.axes]
-        self.strides = [int(np.prod(shape_in[i + 1 :])) for i in range(len(shape_in))]
-
-    def spread(self, plane: Tensor) -> Tensor:
-        """The value ``[..., *rest]`` at the first corner of each output sample's cell."""
-        for i, (axis, low) in enumerate(zip(self.axes, self.low, strict=True), start=-len(self.axes)):
-            plane = plane if axis.same else plane.index_select(plane.ndim + i, low)
-        return plane
-
-    def corners(self, at: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """For M output samples: corners of their cells (rows of a `_Plane.table`) and their weights, ``[M, 2 ** axes]``."""
-        rows, weights = [], []
-        for step in self.steps:
-            sides = [self.high[i][at[i]] if s else self.low[i][at[i]] for i, s in enumerate(step)]
-            shares = [self.part[i][at[i]] if s else 1 - self.part[i][at[i]] for i, s in enumerate(step)]
-            rows.append(sum(side * stride for side, stride in zip(sides, self.strides, strict=True)))
-            weights.append(torch.stack(shares).prod(0))
-        return torch.stack([torch.as_tensor(row) for row in rows], 1), torch.stack(weights, 1)
 
 
 def decided(
@@ -152,8 +88,8 @@ class _Writer:
     def __init__(self, first: Axis, shape_in: tuple[int, ...], shape_out: tuple[int, ...], decide: Decide, out: np.ndarray) -> None:
         self.first, self.shape_in, self.shape_out, self.decide, self.out = first, shape_in, shape_out, decide, out
         self.read = self.written = 0
-        self.held: dict[int, _Plane] = {}
-        self.grid: _Grid | None = None
+        self.held: dict[int, Plane] = {}
+        self.cells: Cells | None = None
 
     def add(self, where: slice, raw: Tensor) -> None:
         if where.start != self.read or tuple(raw.shape[1:]) != (where.stop - where.start, *self.shape_in[1:]):
@@ -164,29 +100,129 @@ class _Writer:
         if self.shape_in == self.shape_out:
             self.out[:, where] = labels.cpu().numpy()
             return
-        self.grid = self.grid or _Grid(self.shape_in[1:], self.shape_out[1:], raw.device)
-        self.held |= {where.start + i: _Plane(raw[:, i], labels[:, i], self.grid) for i in range(raw.shape[1])}
+        self.cells = self.cells or Cells(self.shape_in[1:], self.shape_out[1:], raw.device)
+        self.held |= {where.start + i: Plane(raw[:, i], labels[:, i], self.cells) for i in range(raw.shape[1])}
         while self.written < self.shape_out[0] and self.first.high[self.written] < self.read:
-            self.out[:, self.written] = self._plane(self.grid, self.written).cpu().numpy()
+            self.out[:, self.written] = self._plane(self.cells, self.written).cpu().numpy()
             self.written += 1
         needed = self.first.low[self.written] if self.written < self.shape_out[0] else self.read
         self.held = {z: plane for z, plane in self.held.items() if z >= needed}
 
-    def _plane(self, grid: _Grid, z: int) -> Tensor:
+    def _plane(self, cells: Cells, z: int) -> Tensor:
         low, high, part = self.held[self.first.low[z]], self.held[self.first.high[z]], float(self.first.part[z])
         even = low.even if high is low else low.even & high.even & (low.labels == high.labels).all(0)
-        labels = grid.spread(low.labels).clone()
-        at = torch.nonzero(~grid.spread(even), as_tuple=True)
+        labels = cells.spread(low.labels).clone()
+        at = torch.nonzero(~cells.spread(even), as_tuple=True)
         if len(at[0]):
             chosen: tuple[slice | Tensor, ...] = (slice(None), *at)
-            labels[chosen] = self.decide(self._between(grid.corners(at), low, high, part))
+            labels[chosen] = self.decide(between(cells.corners(at), low, high, part))
         return labels
 
-    @staticmethod
-    def _between(corners: tuple[Tensor, Tensor], low: _Plane, high: _Plane, part: float) -> Tensor:
-        """Interpolated raw values of M samples, ``[n_out, M]``."""
-        rows, weights = corners
-        if high is low:
-            return F.embedding_bag(rows, low.table, per_sample_weights=weights, mode="sum").T
-        below = F.embedding_bag(rows, low.table, per_sample_weights=weights * (1 - part), mode="sum")
-        return (below + F.embedding_bag(rows, high.table, per_sample_weights=weights * part, mode="sum")).T
+
+def resampled_image(image: np.ndarray, shape_out: Sequence[int], order: int = 3, *, anisotropic: bool = False) -> np.ndarray:
+    """An image brought to another number of samples by splines, without smoothing beforehand.
+
+    The same as ``skimage.transform.resize(mode="edge", anti_aliasing=False)`` of each channel, as nnU-Net does, but an
+    axis at a time by products with banded matrices.
+
+    Parameters
+    ----------
+    image: ``[C, (Z,) Y, X]`` of any real type.
+    shape_out: ``(Z,) Y, X``.
+    order: of the spline: 0 nearest, 1 linear, 3 cubic (up to 5).
+    anisotropic: the first axis has thick slices: the nearest slice counts along it.
+
+    Returns
+    -------
+    float32 ``[C, *shape_out]``, within the range of the channel (of the slice, when anisotropic): splines overshoot at edges.
+
+    Raises
+    ------
+    OptionError: another number of axes, a side below 1, or an unknown order.
+    """
+    if len(shape_out) != image.ndim - 1 or min(shape_out) < 1 or not 0 <= order <= 5:
+        raise OptionError("an image is resampled to one side for each axis, by a spline", expected=f"{image.ndim - 1} sides >= 1, order 0 to 5",
+                          got=f"{tuple(shape_out)}, order {order}")
+    values = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    limits = tuple(range(2 if anisotropic else 1, values.ndim))
+    low, high = values.amin(limits, keepdim=True), values.amax(limits, keepdim=True)
+    if anisotropic:
+        nearest = torch.from_numpy(Axis.of(image.shape[1], shape_out[0], nearest=True).low)
+        values, low, high = (each.index_select(1, nearest) for each in (values, low, high))
+    axes = [axis for axis in range(1, values.ndim) if values.shape[axis] != shape_out[axis - 1]]
+    for axis in sorted(axes, key=lambda axis: shape_out[axis - 1] / values.shape[axis]):
+        values = _along(values, axis, shape_out[axis - 1], order)
+    return torch.clamp(values, low, high).numpy()
+
+
+def _along(values: Tensor, axis: int, n_out: int, order: int) -> Tensor:
+    n_in, shape = values.shape[axis], list(values.shape)
+    flat = values.reshape(int(np.prod(shape[:axis])), n_in, -1)
+    out = values.new_empty((flat.shape[0], n_out, flat.shape[2]))
+    for first, low, block in _bands(n_in, n_out, order):
+        read = flat[:, low : low + block.shape[1]]
+        out[:, first : first + len(block)] = (read[..., 0] @ block.T)[..., None] if flat.shape[2] == 1 else block @ read
+    return out.reshape([*shape[:axis], n_out, *shape[axis + 1 :]])
+
+
+@lru_cache(maxsize=16)
+def _bands(n_in: int, n_out: int, order: int) -> tuple[tuple[int, int, Tensor], ...]:
+    """The matrix of a resampling along one axis in bands: first output sample, first input sample, weights ``[rows, columns]``.
+
+    Each column is what a single bright sample becomes.
+    """
+    unit, columns = np.zeros(n_in), []
+    for i in range(n_in):
+        unit[i] = 1
+        columns.append(zoom(unit, n_out / n_in, order=order, mode="nearest", grid_mode=True).astype(np.float32))
+        unit[i] = 0
+    matrix = np.stack(columns, 1)
+    bands = []
+    for first in range(0, n_out, ROWS):
+        used = np.flatnonzero((np.abs(matrix[first : first + ROWS]) > NEGLIGIBLE).any(0))
+        bands.append((first, int(used[0]), torch.from_numpy(matrix[first : first + ROWS, used[0] : used[-1] + 1].copy())))
+    return tuple(bands)
+
+
+def resampled_mask(mask: np.ndarray, shape_out: Sequence[int], *, anisotropic: bool = False) -> np.ndarray:
+    """A truth mask brought to another number of samples: at each sample the label with the largest share by linear interpolation.
+
+    Of labels with equal shares the larger number wins (`IGNORED` over a class, a class over the background).
+
+    Parameters
+    ----------
+    mask: uint8 ``[L, (Z,) Y, X]``.
+    anisotropic: along the first axis the nearest slice counts.
+
+    Returns
+    -------
+    uint8 ``[L, *shape_out]``.
+
+    Raises
+    ------
+    OptionError: another number of axes, or a side below 1.
+    """
+    if len(shape_out) != mask.ndim - 1 or min(shape_out) < 1:
+        raise OptionError("a mask is resampled to one side for each axis", expected=f"{mask.ndim - 1} sides >= 1", got=tuple(shape_out))
+    out = np.empty((len(mask), *shape_out), np.uint8)
+    for plane, written in zip(mask, out, strict=True):
+        labels = np.unique(plane)[::-1].copy()
+        decided(_shares(plane, labels), plane.shape, shape_out, _numbered(torch.from_numpy(labels)), anisotropic=anisotropic, out=written[None])
+    return out
+
+
+def _numbered(numbers: Tensor) -> Decide:
+    """The label with the largest share, as its number; the first of several that rounding alone tells apart."""
+    later = EQUAL_SHARE * torch.arange(len(numbers))
+
+    def decide(raw: Tensor) -> Tensor:
+        return numbers[(raw - later.reshape(-1, *[1] * (raw.ndim - 1))).max(0, keepdim=True).indices]
+
+    return decide
+
+
+def _shares(plane: np.ndarray, labels: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    """1 where a label is, else 0, slab by slab: ``[len(labels), n, ...]``."""
+    for first in range(0, len(plane), SLAB):
+        slab = plane[first : first + SLAB]
+        yield slice(first, first + len(slab)), torch.from_numpy((slab == labels.reshape(-1, *[1] * slab.ndim)).astype(np.float32))
