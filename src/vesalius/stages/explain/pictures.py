@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from vesalius.core.study import Study
 
@@ -73,11 +74,46 @@ def overlay(rgb: np.ndarray, heat: np.ndarray, alpha: float = 0.6) -> np.ndarray
     return (rgb * (1 - share) + colour * share + 0.5).astype(np.uint8)
 
 
+TRUTH, PREDICTION, BOTH = (64, 190, 255), (255, 150, 60), (255, 255, 255)
+"""Colours of an outline that only the truth has, only the prediction, and both; they differ in lightness and to every eye."""
+FILL = 0.3
+"""Opacity of what is in one of the two masks alone."""
+
+
+def outlined(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Both masks ``[Y, X]`` over a picture ``[Y, X, 3]``: their outlines, and lightly filled what only one of them holds.
+
+    The outline lies inside the mask and is one pixel wide; scale the picture and the masks before.
+    """
+    shown = rgb.astype(np.float32)
+    for only, colour in ((truth & ~predicted, TRUTH), (predicted & ~truth, PREDICTION)):
+        shown[only] = shown[only] * (1 - FILL) + np.array(colour) * FILL
+    rims = [mask & ~ndimage.binary_erosion(mask, border_value=1) for mask in (truth, predicted)]
+    for rim, colour in ((rims[0], TRUTH), (rims[1], PREDICTION), (rims[0] & rims[1], BOTH)):
+        shown[rim] = colour
+    return (shown + 0.5).astype(np.uint8)
+
+
+def scaled_mask(mask: np.ndarray, edge: int = EDGE, spacing_mm: tuple[float, ...] = (1.0, 1.0)) -> np.ndarray:
+    """A bool mask ``[Y, X]`` at the size that `scaled` gives a picture of it; a thin structure does not vanish."""
+    height, width = scaled_size(mask.shape, edge, spacing_mm)
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)) >= 128
+
+
+def scaled_size(shape: tuple[int, ...], edge: int, spacing_mm: tuple[float, ...]) -> tuple[int, int]:
+    """Height and width in pixels of a picture with true proportions and a longer edge of ``edge``.
+
+    >>> scaled_size((10, 20), 100, (2.0, 1.0))
+    (100, 100)
+    """
+    extent = [n * s for n, s in zip(shape[:2], spacing_mm[-2:], strict=True)]
+    height, width = (max(1, round(e * edge / max(extent))) for e in extent)
+    return height, width
+
+
 def scaled(rgb: np.ndarray, edge: int = EDGE, spacing_mm: tuple[float, ...] = (1.0, 1.0)) -> np.ndarray:
     """The picture with true proportions and its longer edge of ``edge`` pixels."""
-    extent = [n * s for n, s in zip(rgb.shape[:2], spacing_mm[-2:], strict=True)]
-    factor = edge / max(extent)
-    height, width = (max(1, round(e * factor)) for e in extent)
+    height, width = scaled_size(rgb.shape, edge, spacing_mm)
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
