@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from vesalius.core.cohort import Case, MaskFile, Source
 from vesalius.core.study import Study
 from vesalius.core.target import IGNORED, TargetSpec
 from vesalius.errors import DataError
+from vesalius.formats.dicomseg import segment_mask
 from vesalius.formats.masks import described, found_numbers, laid_on, numbers_of, same_grid
 from vesalius.formats.opening import content_hash, open_study
+from vesalius.formats.rtstruct import roi_mask
 
 UNKNOWN = 254
 """Marks a number that belongs to nothing while a label map is being read; it never leaves this module."""
@@ -20,6 +22,8 @@ MAX_CLASSES = 253
 SOFT = tuple(range(128, 256))
 """`TargetSpec.values` of a mask with soft or JPEG edges: grey 128 and above is the structure, below it is background."""
 SHOWN = 8
+BY_POSITION: dict[str, Callable[[Source, Study], np.ndarray]] = {"dicom-seg": segment_mask, "rtstruct": roi_mask}
+"""Formats of a mask that hold no grid of their own, or frames of one: bool ``[(Z,) Y, X]`` on the study's grid."""
 
 
 def open_case(case: Case) -> Study:
@@ -63,7 +67,7 @@ def open_truth(case: Case, target: TargetSpec, study: Study) -> np.ndarray:
     ----------
     target: of kind mask. Exclusive: L = 1 with 0 background, 1 .. K the classes and 255 (`IGNORED`) not judged. Else L = K
         with 0, 1 and 255. Where 0 belongs to a class, every number that belongs to none is background.
-    study: the image, as `open_case` gives it.
+    study: the image, as `open_case` gives it. Slices that were interpolated into it are not judged.
 
     Raises
     ------
@@ -79,12 +83,20 @@ def open_truth(case: Case, target: TargetSpec, study: Study) -> np.ndarray:
     for mask in case.masks:
         if mask.name is not None and mask.name not in target.classes:
             continue
-        numbers = laid_on(*numbers_of(mask.source), study, mask.source)
+        numbers = _numbers(mask, study)
         if mask.name is None:
             _enter_map(truth, numbers, mask.source, target)
         else:
             _enter_structure(truth, numbers != 0, mask, target)
+    truth[:, list(study.meta.get("filled_slices", ()))] = IGNORED
     return truth
+
+
+def _numbers(mask: MaskFile, study: Study) -> np.ndarray:
+    """The numbers of a mask on the study's grid; DICOM segments and contours are placed by their position in the patient."""
+    if mask.source.format in BY_POSITION:
+        return BY_POSITION[mask.source.format](mask.source, study)
+    return laid_on(*numbers_of(mask.source), study, mask.source)
 
 
 def known_numbers(target: TargetSpec) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
 from vesalius.errors import FormatError
 from vesalius.formats.base import FORMATS, Format, bounded, head_of, lean
-from vesalius.formats.dicomgeometry import Plane, flat_grid, plane_of, stack_of
+from vesalius.formats.dicomgeometry import Gaps, Plane, Stack, flat_grid, plane_of, stack_of
 from vesalius.formats.dicompixels import Window, rescaled, stored, upright, window_of
 
 FIRST_ELEMENTS = ((2, 0), (2, 1), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16))
@@ -36,7 +37,7 @@ NOT_FOR_READING = {
 }
 FACTS = ("PatientID", "PatientSex", "PatientAge", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames",
          "ImageOrientationPatient", "ImagePositionPatient", "SamplesPerPixel", "BitsStored", "SOPClassUID", "ViewPosition", "ImageLaterality", "Laterality",
-         "BodyPartExamined", "PhotometricInterpretation", "ImageType")
+         "BodyPartExamined", "PhotometricInterpretation", "ImageType", "FrameOfReferenceUID")
 
 
 @FORMATS.register("dicom")
@@ -44,7 +45,7 @@ class Dicom(Format):
     """One instance (``source.files`` empty) or the slices of a series (``source.files``)."""
 
     name = "dicom"
-    suffixes = (".dcm", ".dicom", ".dic", ".ima")
+    suffixes: tuple[str, ...] = (".dcm", ".dicom", ".dic", ".ima")
 
     @classmethod
     def sniff(cls, path: Path) -> bool:
@@ -53,7 +54,7 @@ class Dicom(Format):
 
     @classmethod
     def read(cls, source: Source) -> Study:
-        return _series(source) if len(source.files) > 1 else _instance(source)
+        return _read(source, "refuse")
 
     @classmethod
     def header(cls, source: Source) -> dict[str, Any]:
@@ -66,6 +67,48 @@ class Dicom(Format):
                               do="leave it out")
         return {"shape": flat if frames == 1 else (frames, *flat), "channels": 3 if _coloured(item) else 1, "bits": _bits(item),
                 "modality": item.get("Modality") or None, "patient_id": str(item.get("PatientID") or "") or None}
+
+
+@FORMATS.register("dicom-filled")
+class DicomFilled(Dicom):
+    """The same files where slices may be missing in between: they are interpolated, as somebody asked for (see `filled`).
+
+    ``meta["filled_slices"]`` holds the places of the interpolated slices, and a note says between which files they lie.
+    """
+
+    name = "dicom-filled"
+    suffixes = ()
+
+    @classmethod
+    def read(cls, source: Source) -> Study:
+        return _read(source, "fill")
+
+
+def filled(source: Source) -> Source:
+    """The same series, read with its missing slices interpolated linearly between their neighbours; other sources as they are."""
+    return replace(source, format=DicomFilled.name) if source.format == Dicom.name else source
+
+
+def headers_of(source: Source) -> tuple[list[Dataset], list[tuple[int, int]]]:
+    """Attributes without pixels of the files that a study was read from, and for each plane of its grid the file and frame (both from 0).
+
+    An interpolated slice has (-1, -1).
+    """
+    items = [parsed(path, stop_before_pixels=True) for path in source.files or (source.path,)]
+    frames = [(i, frame) for i, item in enumerate(items) for frame in range(int(item.get("NumberOfFrames") or 1))]
+    planes = [plane_of(groups_of(items[i], frame)) for i, frame in frames]
+    if len(frames) == 1 or not all(plane.located for plane in planes):
+        return items, frames
+    stack = stack_of(planes, (int(items[0].Rows), int(items[0].Columns)), [str(each) for each in frames], source.path,
+                     "fill" if source.format == DicomFilled.name else "refuse")
+    places = [(-1, -1)] * stack.grid.shape[0]
+    for i, place in zip(stack.order, stack.places, strict=True):
+        places[place] = frames[i]
+    return items, places
+
+
+def _read(source: Source, gaps: Gaps) -> Study:
+    return _series(source, gaps) if len(source.files) > 1 else _instance(source, gaps)
 
 
 def _coloured(item: Any) -> bool:
@@ -88,11 +131,11 @@ def _bare(head: bytes) -> bool:
 
 def facts_of(path: str) -> dict[str, Any]:
     """The attributes of `FACTS` that an instance has, without its pixels."""
-    item = _parsed(path, specific_tags=list(FACTS), stop_before_pixels=True)
+    item = parsed(path, specific_tags=list(FACTS), stop_before_pixels=True)
     return {keyword: item.get(keyword) for keyword in FACTS if item.get(keyword) not in (None, "")}
 
 
-def _parsed(path: str, **options: Any) -> Dataset:
+def parsed(path: str, **options: Any) -> Dataset:
     """Parse a file; without preamble only when what follows is a DICOM image with its class and size."""
     _inflated_bounded(path)
     try:
@@ -121,7 +164,7 @@ def _inflated_bounded(path: str) -> None:
 
 def _image_in(path: str) -> Dataset:
     """A parsed instance that holds an image, with a transfer syntax."""
-    item = _parsed(path)
+    item = parsed(path)
     held = NOT_FOR_READING.get(str(item.get("SOPClassUID") or item.get("file_meta", Dataset()).get("MediaStorageSOPClassUID") or ""))
     if held:
         raise FormatError(f"the DICOM file holds {held}", where=path, expected="an image", do="leave it out")
@@ -144,15 +187,15 @@ def _with_syntax(item: Dataset) -> None:
     item.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def _instance(source: Source) -> Study:
+def _instance(source: Source, gaps: Gaps) -> Study:
     path = source.files[0] if source.files else source.path
     item = _image_in(path)
     array = stored(item, path)
     frames = int(item.get("NumberOfFrames") or 1)
     if frames > 1:
-        return _multiframe(array, item, source, path)
+        return _multiframe(array, item, source, path, gaps)
     array = array[0] if array.ndim == 4 or (array.ndim == 3 and int(item.get("SamplesPerPixel") or 1) == 1 and array.shape[-1] != 3) else array
-    groups = _groups(item, 0)
+    groups = groups_of(item, 0)
     image, window = _numbers(array, item, groups, path)
     plane = plane_of(groups)
     notes = (plane.note,) if plane.note else ()
@@ -171,7 +214,7 @@ def _channels_first(image: np.ndarray, stacked: bool) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(image, -1, 0) if coloured else image[None])
 
 
-def _groups(item: Dataset, frame: int) -> Dataset:
+def groups_of(item: Dataset, frame: int) -> Dataset:
     """The instance's attributes with those of the frame's and the shared functional groups (PS3.3 C.7.6.16) laid flat over them."""
     flat = Dataset()
     flat.update({element.tag: element for element in item if element.keyword in _FLAT})
@@ -189,16 +232,16 @@ _FLAT = {"PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "Im
          "SequenceOfUltrasoundRegions"}
 
 
-def _multiframe(array: np.ndarray, item: Dataset, source: Source, path: str) -> Study:
+def _multiframe(array: np.ndarray, item: Dataset, source: Source, path: str, gaps: Gaps) -> Study:
     """Frames with positions are a volume; others (cine, views) are a stack in time order whose first axis has no mm."""
-    groups = [_groups(item, frame) for frame in range(len(array))]
+    groups = [groups_of(item, frame) for frame in range(len(array))]
     numbers = [_numbers(frame, item, group, path) for frame, group in zip(array, groups, strict=True)]
     planes, image = [plane_of(group) for group in groups], np.stack([image for image, _ in numbers])
     flat = (int(item.Rows), int(item.Columns))
     window = numbers[0][1]
     if item.get("PerFrameFunctionalGroupsSequence") and all(plane.located for plane in planes):
-        stack = stack_of(planes, flat, [f"frame {n + 1}" for n in range(len(planes))], path)
-        return _study(_channels_first(image[list(stack.order)], True), stack.grid, item, window, source, stack.notes, gantry_tilt_deg=stack.tilt_deg)
+        stack = stack_of(planes, flat, [f"frame {n + 1}" for n in range(len(planes))], path, gaps)
+        return _stacked(image[list(stack.order)], stack, item, window, source)
     return _study(_channels_first(image, True), _frames_grid(planes[0], len(array), flat), item, window, source, (), frames=len(array))
 
 
@@ -207,22 +250,45 @@ def _frames_grid(plane: Plane, frames: int, flat: tuple[int, int]) -> Grid:
     return Grid(grid.shape, grid.spacing_mm, grid.affine_lps, plane.spacing_mm is not None and plane.thickness_mm is not None)
 
 
-def _series(source: Source) -> Study:
+def _series(source: Source, gaps: Gaps) -> Study:
     """All slices of a series, sorted by geometry, each with its own rescale."""
     items = [_image_in(name) for name in source.files]
     names = [Path(name).name for name in source.files]
     _alike(items, names, source)
-    planes = [plane_of(_groups(item, 0)) for item in items]
+    planes = [plane_of(groups_of(item, 0)) for item in items]
     if not all(plane.located for plane in planes):
         lost = [name for plane, name in zip(planes, names, strict=True) if not plane.located]
         raise FormatError("slices of the series have no position", where=source.path, expected="ImagePositionPatient and ImageOrientationPatient",
                           got=f"{len(lost)} of {len(names)} without, e.g. {lost[0]}", do="give the files singly")
     flat = (int(items[0].Rows), int(items[0].Columns))
     bounded((len(items), *flat, int(items[0].get("SamplesPerPixel") or 1)), source.path)
-    stack = stack_of(planes, flat, names, source.path)
+    stack = stack_of(planes, flat, names, source.path, gaps)
+    bounded((*stack.grid.shape, int(items[0].get("SamplesPerPixel") or 1)), source.path)
     numbers = [_numbers(stored(items[i], source.files[i]), items[i], items[i], source.files[i]) for i in stack.order]
-    image = _channels_first(np.stack([image for image, _ in numbers]), True)
-    return _study(image, stack.grid, items[stack.order[0]], numbers[len(numbers) // 2][1], source, stack.notes, gantry_tilt_deg=stack.tilt_deg)
+    return _stacked(np.stack([image for image, _ in numbers]), stack, items[stack.order[0]], numbers[len(numbers) // 2][1], source)
+
+
+def _stacked(image: np.ndarray, stack: Stack, item: Dataset, window: Window | None, source: Source) -> Study:
+    """The study of sorted slices ``[Z, Y, X(, 3)]``; what is missing is interpolated, and positions off the grid are kept in ``meta``."""
+    places: dict[str, Any] = {"filled_slices": stack.missing} if stack.missing else {}
+    if stack.uneven:
+        places["plane_positions_mm"] = tuple(tuple(float(v) for v in position) for position in stack.positions_mm)
+    whole = _between(image, np.array(stack.places)) if stack.missing else image
+    study = _study(_channels_first(whole, True), stack.grid, item, window, source, stack.notes, gantry_tilt_deg=stack.tilt_deg)
+    return replace(study, meta={**study.meta, **places})
+
+
+def _between(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Slices at ``places`` of a longer stack; those in between are interpolated linearly, integers rounded."""
+    whole = np.empty((int(places[-1]) + 1, *image.shape[1:]), image.dtype)
+    whole[places] = image
+    for i in np.flatnonzero(np.diff(places) > 1):
+        low, high = int(places[i]), int(places[i + 1])
+        for place in range(low + 1, high):
+            share = (place - low) / (high - low)
+            between = image[i] * (1 - share) + image[i + 1] * share
+            whole[place] = np.rint(between) if image.dtype.kind in "iu" else between
+    return whole
 
 
 def _alike(items: list[Dataset], names: list[str], source: Source) -> None:
@@ -238,7 +304,8 @@ def _study(image: np.ndarray, grid: Grid, item: Dataset, window: Window | None, 
     meta: dict[str, Any] = {
         "patient_id": item.get("PatientID"), "sex": item.get("PatientSex"), "age": years(item.get("PatientAge")), "view": item.get("ViewPosition"),
         "laterality": item.get("ImageLaterality") or item.get("Laterality"), "body_part": item.get("BodyPartExamined"),
-        "photometric": item.get("PhotometricInterpretation"), "study_uid": item.get("StudyInstanceUID"), "series_uid": item.get("SeriesInstanceUID"), **more,
+        "photometric": item.get("PhotometricInterpretation"), "study_uid": item.get("StudyInstanceUID"), "series_uid": item.get("SeriesInstanceUID"),
+        "frame_uid": item.get("FrameOfReferenceUID"), **more,
     }
     kept: dict[str, Any] = {key: str(value) if not isinstance(value, (int, float)) else value for key, value in meta.items() if value not in (None, "", 0.0)}
     if notes:

@@ -5,8 +5,8 @@ Planes are sorted by their position along the normal of their orientation, never
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,12 @@ GAP_RATIO = 1.5
 """A step longer than this many usual steps is a gap: at least half a plane is missing."""
 UNEVEN_RATIO = 0.05
 """Steps that differ by more than this part of the usual one are told."""
+Gaps = Literal["refuse", "fill"]
+"""What is done with a stack whose planes are missing in between."""
+FEWEST_PRESENT = 0.5
+"""A stack of which less than this part is there is not filled, whatever was asked for: most of it would be invented."""
+OFF_PLACE = 0.02
+"""Planes further than this part of a step from where the grid puts them are kept with their own positions."""
 TILT_DEG = 0.1
 """A stack whose planes are shifted by more than this angle against its normal is a tilted one (CT gantry)."""
 
@@ -48,12 +54,28 @@ class Plane:
 
 @dataclass(frozen=True)
 class Stack:
-    """Order of the planes, their grid, and what has to be said of it."""
+    """Order of the planes, their grid, and what has to be said of it.
+
+    Parameters
+    ----------
+    order: numbers of the planes as they were given, sorted by place.
+    places: index of each of them along the first axis of the grid; they leave out the planes that are missing.
+    positions_mm: first sample of every plane of the grid, ``[Z, 3]`` LPS; those of missing planes lie in between.
+    uneven: the positions differ from those of the grid, which has one step.
+    """
 
     order: tuple[int, ...]
     grid: Grid
     notes: tuple[str, ...] = ()
     tilt_deg: float = 0.0
+    places: tuple[int, ...] = ()
+    positions_mm: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    uneven: bool = False
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Places of the grid that no plane fills."""
+        return tuple(sorted(set(range(self.grid.shape[0])) - set(self.places)))
 
 
 def plane_of(item: Any) -> Plane:
@@ -106,12 +128,13 @@ def _affine(plane: Plane, spacing: tuple[float, float], step: np.ndarray) -> np.
     return affine
 
 
-def stack_of(planes: list[Plane], shape: tuple[int, int], names: list[str], where: str) -> Stack:
+def stack_of(planes: list[Plane], shape: tuple[int, int], names: list[str], where: str, gaps: Gaps = "refuse") -> Stack:
     """Sort planes along their normal and check that they fill a volume.
 
     Parameters
     ----------
     planes: one a slice or frame, all located. shape: ``(Y, X)``. names: for messages (file names or frame numbers).
+    gaps: ``"fill"`` leaves places in the grid for planes that are missing between others (see `Stack.missing`).
 
     Returns
     -------
@@ -120,7 +143,7 @@ def stack_of(planes: list[Plane], shape: tuple[int, int], names: list[str], wher
 
     Raises
     ------
-    FormatError: planes are not parallel, lie at the same place, or are missing in between.
+    FormatError: planes are not parallel, lie at the same place, or are missing in between (with ``"fill"``: more are missing than there).
     """
     _parallel(planes, names, where)
     depths = np.array([float(np.dot(plane.position_mm, planes[0].normal)) for plane in planes])  # type: ignore[arg-type]
@@ -128,23 +151,51 @@ def stack_of(planes: list[Plane], shape: tuple[int, int], names: list[str], wher
     steps = np.diff(depths[order])
     _distinct(order, steps, depths, names, where)
     usual = float(np.median(steps)) if len(steps) else planes[0].thickness_mm or 1.0
-    _complete(order, steps, usual, depths, names, where)
-    first, last = planes[order[0]], planes[order[-1]]
-    step = (np.array(last.position_mm) - np.array(first.position_mm)) / max(1, len(planes) - 1) if len(planes) > 1 else first.normal * usual
-    return _stack(first, order, step, shape, usual, steps)
+    places = np.arange(len(planes))
+    notes = []
+    if gaps == "refuse":
+        _complete(order, steps, usual, depths, names, where)
+    else:
+        places = _places(steps, usual, where)
+        notes = _filled_note(places, order, depths, names)
+    return _stack([planes[i] for i in order], order, places, shape, usual, notes)
 
 
-def _stack(first: Plane, order: np.ndarray, step: np.ndarray, shape: tuple[int, int], usual: float, steps: np.ndarray) -> Stack:
+def _places(steps: np.ndarray, usual: float, where: str) -> np.ndarray:
+    """Index of each sorted plane in a grid that has room for those that are missing."""
+    counts = np.where(steps > GAP_RATIO * usual, np.maximum(np.round(steps / usual), 2), 1).astype(int)
+    places = np.concatenate([[0], np.cumsum(counts)])
+    if len(places) < FEWEST_PRESENT * (places[-1] + 1):
+        raise FormatError("more slices of the series are missing than there", where=where, expected=f"at least {FEWEST_PRESENT:.0%} of the slices",
+                          got=f"{len(places)} of about {places[-1] + 1}", do="fetch the whole series")
+    return places
+
+
+def _filled_note(places: np.ndarray, order: np.ndarray, depths: np.ndarray, names: list[str]) -> list[str]:
+    gaps = np.flatnonzero(np.diff(places) > 1)
+    if not len(gaps):
+        return []
+    i, lost = int(gaps[0]), int(places[-1] + 1 - len(places))
+    return [f"{lost} missing slices were interpolated, first between {_at(i, order, depths, names)} and {_at(i + 1, order, depths, names)}"]
+
+
+def _stack(planes: list[Plane], order: np.ndarray, places: np.ndarray, shape: tuple[int, int], usual: float, notes: list[str]) -> Stack:
+    first, total = planes[0], int(places[-1]) + 1
+    held = np.array([plane.position_mm for plane in planes], float)
+    step = (held[-1] - held[0]) / (total - 1) if total > 1 else first.normal * usual
+    positions = np.stack([np.interp(np.arange(total), places, held[:, axis]) for axis in range(3)], -1)
     across = float(np.dot(step, first.normal))
     tilt = float(np.degrees(np.arccos(np.clip(across / np.linalg.norm(step), -1, 1))))
-    notes = []
+    steps = np.diff(positions @ first.normal)
     if tilt > TILT_DEG:
-        notes.append(f"the stack is tilted by {tilt:.1f} degrees (gantry tilt); the grid is oblique")
+        notes = [*notes, f"the stack is tilted by {tilt:.1f} degrees (gantry tilt); the grid is oblique"]
     if len(steps) and np.ptp(steps) > UNEVEN_RATIO * usual:
-        notes.append(f"the slice distance varies from {steps.min():.2f} to {steps.max():.2f} mm")
+        notes = [*notes, f"the slice distance varies from {steps.min():.2f} to {steps.max():.2f} mm"]
     spacing = first.spacing_mm or (1.0, 1.0)
-    grid = Grid((len(order), *shape), (across, *spacing), _affine(first, spacing, step), first.spacing_mm is not None)
-    return Stack(tuple(int(i) for i in order), grid, tuple(notes), tilt if tilt > TILT_DEG else 0.0)
+    grid = Grid((total, *shape), (across, *spacing), _affine(first, spacing, step), first.spacing_mm is not None)
+    off = np.abs(positions - (held[0] + np.arange(total)[:, None] * step)).max()
+    return Stack(tuple(int(i) for i in order), grid, tuple(notes), tilt if tilt > TILT_DEG else 0.0, tuple(int(p) for p in places), positions,
+                 bool(off > OFF_PLACE * across))
 
 
 def _parallel(planes: list[Plane], names: list[str], where: str) -> None:
@@ -171,7 +222,7 @@ def _complete(order: np.ndarray, steps: np.ndarray, usual: float, depths: np.nda
         lost = int(sum(round(step / usual) - 1 for step in steps[gaps]))
         raise FormatError("slices of the series are missing", where=where, expected=f"a slice every {usual:.2f} mm",
                           got=f"about {max(lost, 1)} missing, first between {_at(i, order, depths, names)} and {_at(i + 1, order, depths, names)}",
-                          do="fetch the whole series")
+                          do="fetch the whole series, or have the missing slices interpolated (--gaps fill)")
 
 
 def _at(i: int, order: np.ndarray, depths: np.ndarray, names: list[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from vesalius.core.cohort import Cohort
+from vesalius.formats.dicom import filled
 from vesalius.formats.matching import Index
 from vesalius.formats.sources import Found, find
 from vesalius.formats.walk import Tree, walk
@@ -20,7 +21,8 @@ class Options:
 
     ``label`` may name several columns, joined by commas; of masks it names structures, or gives numbers their names
     (``"anterior=1,posterior=2,ignore=255"``). ``patient`` is a column, a regular expression on the
-    relative path, or ``none``. ``cache`` is where downloads are kept.
+    relative path, or ``none``. ``cache`` is where downloads are kept. ``gaps`` is ``"fill"`` where slices that are missing
+    within a DICOM series may be interpolated; else such a series is refused when it is opened.
     """
 
     table: str | None = None
@@ -30,6 +32,7 @@ class Options:
     target: str | None = None
     layout: str | None = None
     cache: str | None = None
+    gaps: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Given:
     @cached_property
     def found(self) -> Found:
         """The images below the folder, DICOM files grouped into series."""
-        return find(self.tree)
+        found = find(self.tree)
+        return found if self.options.gaps != "fill" else replace(found, items=tuple((name, filled(source)) for name, source in found.items))
 
     @cached_property
     def index(self) -> Index:

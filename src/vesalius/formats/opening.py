@@ -16,6 +16,8 @@ from vesalius.core.study import Study
 from vesalius.errors import FormatError, OptionError, VesaliusError
 from vesalius.formats.array import row_of
 from vesalius.formats.base import FORMATS, Format, suffix_format
+from vesalius.formats.dicom import filled
+from vesalius.formats.dicomgeometry import Gaps
 
 CHUNK = 2**20
 
@@ -38,15 +40,17 @@ def format_of(path: Path) -> str:
     return sniffed.name
 
 
-def open_study(source: Source) -> Study:
+def open_study(source: Source, *, gaps: Gaps = "refuse") -> Study:
     """Decode one image.
 
+    ``gaps="fill"`` interpolates the slices that are missing within a DICOM series, which is refused otherwise.
     Samples that are not numbers are let through and counted: ``meta["nan"]`` (NaN or infinite).
 
     Raises
     ------
     FormatError: the file is absent, empty, truncated, of another format than its name says, or not supported.
     """
+    source = filled(source) if gaps == "fill" else source
     kind = _format(source)
     _ready(source)
     try:
@@ -143,7 +147,7 @@ def _refusal(source: Source, kind: type[Format], error: Exception) -> FormatErro
     if other:
         return FormatError("the file is not what its name says", where=str(source), expected=f"{kind.name}, as '{path.suffix}' says", got=other,
                            do="give it the right suffix, or leave it out")
-    told = type(error).__name__ if kind.name == "dicom" else f"{type(error).__name__}: {str(error).replace(os.linesep, ' ')[:160]}"
+    told = type(error).__name__ if kind.name.startswith("dicom") else f"{type(error).__name__}: {str(error).replace(os.linesep, ' ')[:160]}"
     cut = isinstance(error, EOFError) or any(word in str(error).lower() for word in ("truncated", "end of file", "eof", "premature", "corrupt", "incomplete"))
     what = "the file is truncated or damaged" if cut else "the file cannot be read"
     return FormatError(what, where=str(source), expected=f"a whole {kind.name} image", got=told, do="fetch it again, or leave it out")

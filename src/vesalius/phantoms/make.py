@@ -10,6 +10,7 @@ from typing import Any
 from vesalius.errors import DataError, OptionError
 from vesalius.phantoms.broken import make_broken
 from vesalius.phantoms.dicom import make_dicom
+from vesalius.phantoms.dicomseg import make_dicom_masks
 from vesalius.phantoms.films import make_films
 from vesalius.phantoms.organs import make_organs
 from vesalius.phantoms.tables import make_binary_folders, make_multilabel, make_ordinal, make_regression
@@ -26,6 +27,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "regression": (make_regression, 320),
     "volumes": (make_volumes, 80),
     "dicom": (make_dicom, 16),
+    "dicom-masks": (make_dicom_masks, 12),
     "organs": (make_organs, 40),
     "vessels": (make_vessels, 30),
     "broken": (make_broken, 24),

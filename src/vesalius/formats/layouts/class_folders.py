@@ -57,7 +57,7 @@ class ClassFolders(Layout):
             return None
         counts = Counter(_class(each, place) for each in _inside(given))
         counts.pop(None, None)
-        if not _are_classes(counts):
+        if not _are_classes(counts) or _are_patients(given, place):
             return None
         shown = ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())[:6])
         return f"{len(counts)} folders that hold images: {shown}" + (" below folders train/val/test" if place.split else "")
@@ -75,6 +75,15 @@ class ClassFolders(Layout):
         target = target_of([row.label for row in rows], name="class", kind=given.options.target, from_folders=True)
         patients = patients_of(given, _inside(given), [str(row.label or "") for row in rows], place.depth + (1 if place.split else 0) + 1)
         return cohort_of(given, cls.name, rows, target, patients, [note for note in notes if note])
+
+
+def _are_patients(given: Given, place: Place) -> bool:
+    """Whether DICOM files say that each folder is one patient of its own: such folders are no classes."""
+    held: dict[str | None, set[str]] = {}
+    for each, (id_, _) in zip(_inside(given), given.found.items, strict=True):
+        held.setdefault(_class(each, place), set()).add(str(given.found.dicom.get(id_, {}).get("PatientID") or ""))
+    stated = [next(iter(ids)) for ids in held.values() if len(ids) == 1]
+    return len(stated) == len(held) > 1 and "" not in stated and len(set(stated)) == len(stated)
 
 
 def _inside(given: Given) -> list[str]:

@@ -40,4 +40,4 @@ def _mostly_dicom(given: Given) -> bool:
 
 def _sniffed(given: Given) -> str:
     """Files without a suffix are DICOM when the images that were found are."""
-    return "dicom" if any(source.format == "dicom" for _, source in given.found.items) else ""
+    return "dicom" if any(source.format.startswith("dicom") for _, source in given.found.items) else ""
