@@ -1,4 +1,4 @@
-"""What every network of the registry promises, in 2-D and 3-D."""
+"""What every network of the registry that answers for a whole image promises, in 2-D and 3-D; tests/networks/test_dense.py has the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Made(NamedTuple):
 
 
 def every() -> list[object]:
-    pairs = [(name, ndim) for name in names() for ndim in describe(name).ndims]
+    pairs = [(name, ndim) for name in names(dense=False) for ndim in describe(name).ndims]
     return [pytest.param(p, id=f"{p[0]}-{p[1]}d", marks=[pytest.mark.slow] if {p[0], f"{p[0]}/{p[1]}"} & HEAVY else []) for p in pairs]
 
 

@@ -33,6 +33,7 @@ class NetworkInfo:
     family: see `Family`.
     licence: of the code that builds it.
     library: where the layers come from.
+    dense: it gives numbers for each sample, ``[B, C, *size] -> [B, n_out, *size]``, not for the whole image.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NetworkInfo:
     family: Family = "cnn"
     licence: str = "Apache-2.0"
     library: str = "vesalius"
+    dense: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from vesalius.networks import _foreign
 from vesalius.networks._base import NETWORKS, Network, NetworkInfo
 from vesalius.registry import nearest
 
+FEW_DENSE = 50
+"""Training studies with masks: below this a plain U-Net is as good as any."""
 FEW, MANY = 500, 5000
 """Training images: below FEW only small networks are worth their time, from MANY on attention may pay."""
 
@@ -44,44 +46,57 @@ def describe(name: str) -> NetworkInfo:
     return resolve(name).info
 
 
-def names(ndim: int | None = None) -> list[str]:
-    """Names of the registry, sorted; with ``ndim`` only those for so many spatial axes."""
-    return [name for name in NETWORKS.names() if ndim is None or ndim in NETWORKS.get(name).info.ndims]
+def names(ndim: int | None = None, dense: bool | None = None) -> list[str]:
+    """Names of the registry, sorted; with ``ndim`` only those for so many spatial axes, with ``dense`` only those that give
+    numbers for each sample (True) or for the whole image (False)."""
+    infos = {name: NETWORKS.get(name).info for name in NETWORKS.names()}
+    return [name for name, info in infos.items() if (ndim is None or ndim in info.ndims) and dense in (None, info.dense)]
 
 
-def build(name: str, *, channels: int, n_out: int, size: tuple[int, ...], **options: Any) -> nn.Module:
+def build(name: str, *, channels: int, n_out: int, size: tuple[int, ...], dense: bool | None = None, **options: Any) -> nn.Module:
     """A network with fresh weights.
 
     Parameters
     ----------
     name: see `resolve`.
     channels: of the input, 1 or 3 (any positive number works where no weights are loaded).
-    n_out: numbers per image; raw, without softmax.
+    n_out: numbers per image, or per sample for a dense network; raw, without softmax.
     size: ``(Y, X)`` or ``(Z, Y, X)`` in samples. Strides and pools are taken back on axes too short for them.
+    dense: what the task needs; a network of the other kind is refused. None takes either.
     options: of the architecture.
 
     Returns
     -------
-    A module ``[B, C, (Z,) Y, X] -> [B, n_out]``.
+    A module ``[B, C, (Z,) Y, X] -> [B, n_out]``, or ``[B, n_out, (Z,) Y, X]`` for a dense network (in training with deep
+    supervision a list of such, the finest first, each coarser one at its own size).
 
     Raises
     ------
-    OptionError: unknown name or option, no such network for 2-D or 3-D, an image too small, no output.
+    OptionError: unknown name or option, no such network for 2-D or 3-D, an image too small, no output, a network of the other kind.
     """
     network = resolve(name)
     size = tuple(int(n) for n in size)
+    if dense is not None and dense != network.info.dense:
+        raise _other_kind(network.info, len(size), dense)
     _check(network.info, channels, n_out, size)
     _check_options(network, options)
     return network.builder(channels, n_out, size, **options)
 
 
+def _other_kind(info: NetworkInfo, ndim: int, dense: bool) -> OptionError:
+    what = {False: "numbers for the whole image", True: "numbers for each sample"}
+    fitting = ", ".join(names(ndim, dense))
+    return OptionError(f"'{info.name}' gives {what[info.dense]}, the task needs {what[dense]}", expected=f"one of {fitting}", do="choose another network")
+
+
 def _check(info: NetworkInfo, channels: int, n_out: int, size: tuple[int, ...]) -> None:
     if len(size) not in info.ndims:
-        listed = ", ".join(names(len(size))) or "a network for 2-D or 3-D"
+        listed = ", ".join(names(len(size), info.dense)) or "a network for 2-D or 3-D"
         raise OptionError(f"'{info.name}' does not exist in {len(size)}-D", got=f"size {size}", expected=listed, do="choose another network")
     if min(size) < info.min_size:
+        other = "unet" if info.dense else "small-resnet"
         least = f"at least {info.min_size} samples along each axis"
-        raise OptionError(f"images are too small for '{info.name}'", expected=least, got=f"size {size}", do="choose a larger --size or 'small-resnet'")
+        raise OptionError(f"images are too small for '{info.name}'", expected=least, got=f"size {size}", do=f"choose a larger --size or '{other}'")
     if channels < 1 or n_out < 1:
         given = f"channels {channels}, n_out {n_out}"
         raise OptionError("a network has inputs and outputs", expected="channels and n_out of at least 1", got=given)
@@ -97,15 +112,25 @@ def _check_options(network: Network, options: dict[str, Any]) -> None:
         raise OptionError(f"'{network.info.name}' has no option '{wrong[0]}'", expected=f"one of {', '.join(known)}" if known else "no options")
 
 
-def candidates(ndim: int, size: tuple[int, ...], n_images: int) -> list[str]:
+def candidates(ndim: int, size: tuple[int, ...], n_images: int, dense: bool = False) -> list[str]:
     """Networks worth ranking for ``--network all``: a sensible subset, the safest first.
 
     With few images only small networks are listed; attention and the heavier ones come with more.
     """
+    listed = _dense_candidates(n_images) if dense else _plain_candidates(ndim, n_images)
+    infos = [(name, NETWORKS.get(name).info) for name in listed]
+    return [name for name, info in infos if ndim in info.ndims and min(size) >= info.min_size]
+
+
+def _plain_candidates(ndim: int, n_images: int) -> list[str]:
     listed = ["small-resnet", "small-cnn", "resnet18"]
     if n_images >= FEW:
         listed += ["densenet121", "mobilenetv2", "efficientnet-b0", "convnext-atto"] if ndim == 2 else ["densenet121", "resnet10"]
-    if n_images >= MANY:
-        listed += ["cnn-attention", "vit-tiny"]
-    infos = [(name, NETWORKS.get(name).info) for name in listed]
-    return [name for name, info in infos if ndim in info.ndims and min(size) >= info.min_size]
+    return listed + (["cnn-attention", "vit-tiny"] if n_images >= MANY else [])
+
+
+def _dense_candidates(n_volumes: int) -> list[str]:
+    listed = ["small-unet", "unet"]
+    if n_volumes >= FEW_DENSE:
+        listed += ["residual-unet", "segresnet", "attention-unet"]
+    return listed + (["swin-unetr"] if n_volumes >= FEW else [])

@@ -18,6 +18,7 @@ GROUP_CHANNELS = 8
 
 _BY_NDIM: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
     "conv": (nn.Conv2d, nn.Conv3d),
+    "transposed": (nn.ConvTranspose2d, nn.ConvTranspose3d),
     "batch": (nn.BatchNorm2d, nn.BatchNorm3d),
     "max": (nn.MaxPool2d, nn.MaxPool3d),
     "mean": (nn.AvgPool2d, nn.AvgPool3d),
@@ -27,7 +28,7 @@ _BY_NDIM: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] =
 
 
 def layer(kind: str, ndim: int, *args: Any, **options: Any) -> nn.Module:
-    """A layer of that kind for 2 or 3 spatial axes: conv, batch, max, mean, to_mean, to_max."""
+    """A layer of that kind for 2 or 3 spatial axes: conv, transposed, batch, max, mean, to_mean, to_max."""
     return _BY_NDIM[kind][ndim - 2](*args, **options)
 
 

@@ -39,6 +39,11 @@ def _deep(depth: int, channels: int, n_out: int) -> nn.Module:
     return network
 
 
+def body(depth: int, channels: int, ndim: int) -> nn.Module:
+    """A residual network with the paper's own strides, for a network that takes its stages."""
+    return _flat(depth, channels, 1) if ndim == 2 else _deep(depth, channels, 1)
+
+
 def _squeeze(channels: int, n_out: int, size: tuple[int, ...]) -> nn.Module:
     if len(size) == 2:
         network = library("timm").create_model("seresnet50", in_chans=channels, num_classes=n_out)
