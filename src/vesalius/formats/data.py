@@ -5,35 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 
 from vesalius.core.cohort import Cohort
-from vesalius.errors import DataError, LabelError
-from vesalius.formats.given import Given, Options
+from vesalius.core.target import KINDS
+from vesalius.errors import DataError, LabelError, OptionError
+from vesalius.formats.given import Given, Layout, Options
 from vesalius.formats.layouts import LAYOUTS
+from vesalius.registry import unknown
 
 SCHEME = ":"
 
 
 def recognise(
     data: str | Path, *, table: str | Path | None = None, label: str | None = None, patient: str | None = None, image: str | None = None,
-    target: str | None = None, layout: str | None = None, cache: str | Path | None = None,
+    target: str | None = None, layout: str | None = None, cache: str | Path | None = None, gaps: str | None = None,
 ) -> Cohort:
     """Read DATA as the cohort that it is.
 
     Parameters
     ----------
     data: a folder, a file, or ``medmnist:NAME[@SIZE]``.
-    table: a CSV, TSV, Parquet or XLSX file with the labels. label: its column, or several joined by commas.
+    table: a CSV, TSV, Parquet or XLSX file with the labels. label: its column, or several joined by commas; of masks the names of
+        their numbers (``"anterior=1,posterior=2"``) or the structures to take.
     patient: a column, a regular expression on the relative path, or ``none``. image: the column that names the image.
-    target: binary, multiclass, multilabel, ordinal or regression; layout: a name of `LAYOUTS`; cache: where downloads are kept.
+    target: binary, multiclass, multilabel, ordinal, regression or mask; layout: a name of `LAYOUTS`; cache: where downloads are kept.
+    gaps: ``"fill"`` interpolates slices that are missing within a DICOM series; ``"refuse"`` (as None) does not.
 
     Raises
     ------
     DataError: there is no image, nothing of that name, or two readings fit. LabelError: no labels, or a column is misspelt.
-    OptionError: no target or layout of that name.
+    OptionError: no target, layout or way with gaps of that name.
     """
-    options = Options(_text(table), label, patient, image, target, layout, _text(cache))
+    if target is not None and target not in KINDS:
+        raise unknown("target", target, list(KINDS))
+    if gaps not in (None, "refuse", "fill"):
+        raise unknown("way with missing slices", str(gaps), ["refuse", "fill"])
+    options = Options(_text(table), label, patient, image, target, layout, _text(cache), gaps)
     given = Given(str(data), options)
     if layout is not None:
-        return LAYOUTS.get(layout).read(_present(given))
+        return _asked(layout, given).read(_present(given))
     return LAYOUTS.get(_chosen(_present(given))).read(given)
 
 
@@ -51,8 +59,27 @@ def _present(given: Given) -> Given:
     return given
 
 
+def _asked(name: str, given: Given) -> type[Layout]:
+    layout = LAYOUTS.get(name)
+    if not _fits(layout, given):
+        held = "masks" if layout.marks else "labels"
+        raise OptionError(f"--layout {name} reads {held}", expected=f"a target of that kind, and --label for {held}",
+                          got=f"--target {given.options.target}" if given.options.target else f"--label {given.options.label}", do="leave one of them out")
+    return layout
+
+
+def _fits(layout: type[Layout], given: Given) -> bool:
+    """Whether the layout gives what ``--target`` asks for; names with numbers (``--label a=1``) are of masks."""
+    target, label = given.options.target, given.options.label
+    if target is None:
+        return layout.marks or label is None or "=" not in label
+    return layout.marks == (target == "mask")
+
+
 def _chosen(given: Given) -> str:
-    evidence = {name: said for name in LAYOUTS if (said := LAYOUTS.get(name).matches(given))}
+    evidence = {name: said for name in LAYOUTS if _fits(LAYOUTS.get(name), given) and (said := LAYOUTS.get(name).matches(given))}
+    wrong = {other for name in evidence for other in LAYOUTS.get(name).rules_out(given)} if len(evidence) > 1 else set()
+    evidence = {name: said for name, said in evidence.items() if name not in wrong}
     if len(evidence) > 1:
         told = "; ".join(f"{name}: {said}" for name, said in evidence.items())
         raise DataError("two readings of the data fit", where=given.data, expected="one", got=told, do=f"choose with --layout {' or --layout '.join(evidence)}")
@@ -71,6 +98,9 @@ def _nothing(given: Given) -> DataError:
         got = f"{len(given.tree.files)} files ({', '.join(kinds[:6])})" if kinds else "an empty folder"
         return DataError("the folder has no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files", got=got,
                          do="give the folder that holds the images")
-    return LabelError("the images have no labels", where=given.data, expected="a folder a class, or a table with a label column",
+    if given.options.target == "mask":
+        return LabelError("the images have no masks", where=given.data, expected="folders such as images and masks, names such as x.png and x_mask.png, "
+                          "a dataset.json, or DICOM SEG or RTSTRUCT", got=f"{len(given.tree.images)} images", do="put the masks beside them, named as they are")
+    return LabelError("the images have no labels", where=given.data, expected="a folder a class, a table with a label column, or masks",
                       got=f"{len(given.tree.images)} images" + (f" and the tables {', '.join(given.tree.tables)}" if given.tree.tables else ""),
                       do="sort them into class folders, or give --table FILE")

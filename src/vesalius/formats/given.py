@@ -81,6 +81,11 @@ class Layout(ABC):
         """The evidence that DATA is laid out in this way, in words; None when it is not."""
 
     @classmethod
+    def rules_out(cls, given: Given) -> tuple[str, ...]:
+        """Names of layouts whose reading is wrong where this one fits too."""
+        return ()
+
+    @classmethod
     @abstractmethod
     def read(cls, given: Given) -> Cohort:
         """The cases; `DataError` or `LabelError` when it cannot be read."""

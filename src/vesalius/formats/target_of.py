@@ -57,6 +57,9 @@ def target_of(labels: Sequence[Any], *, name: str = "label", kind: str | None = 
     """
     if kind is not None and kind not in KINDS:
         raise unknown("target", kind, list(KINDS))
+    if kind == "mask":
+        raise LabelError("labels are no masks", expected="masks beside the images for --target mask", got=f"labels called '{name}'",
+                         do="choose another --target")
     held = [label for label in labels if not missing(label)]
     if not held:
         raise LabelError("there is no label", expected="a label for each image", got=f"{len(labels)} images without one", do="name the column with --label")

@@ -9,7 +9,8 @@ import pytest
 from making import noise, png, series
 
 from vesalius.errors import DataError, LabelError
-from vesalius.formats import open_study, recognise
+from vesalius.formats import Given, open_study, recognise
+from vesalius.formats.layouts.class_folders import ClassFolders
 
 
 def folders(root: Path, *names: str, n: int = 3, pattern: str = "{i}.png") -> Path:
@@ -110,8 +111,10 @@ def test_one_class_is_read_for_check_to_refuse(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("images", "masks"), ("imagesTr", "labelsTr"), ("data",), ("images", "1st_manual", "mask")])
 def test_technical_folders_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(LabelError, match="the images have no labels.*a folder a class, or a table"):
-        recognise(folders(tmp_path, *names))
+    root = folders(tmp_path, *names)
+    assert ClassFolders.matches(Given(str(root))) is None
+    with pytest.raises(DataError, match="the images have no labels.*a folder a class, a table with a label column, or masks|is a picture and no label map"):
+        recognise(root)
 
 
 def test_a_folder_a_case_is_no_class(tmp_path: Path) -> None:

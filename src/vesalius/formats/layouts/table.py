@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,42 @@ def image_column(sheet: Sheet, given: Given) -> str | None:
     if shares[best] >= MATCHED or (shares[best] > 0 and best == usual):
         return best
     return best if shares[best] > 0 else None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a table says of images whose truth lies elsewhere (in masks), in the order of the images that were asked about."""
+
+    clinical: list[dict[str, Any]]
+    splits: list[str | None]
+    patients: Patients | None
+    note: str
+
+
+def beside(given: Given, names: Sequence[str]) -> Beside | None:
+    """Patients, splits and clinical columns of ``--table``, or of the only table in the folder when it names the images; else None.
+
+    Raises
+    ------
+    LabelError: ``--table`` names no image, or ``--patient`` a column that there is not.
+    """
+    if not given.options.table and len(given.tree.tables) != 1:
+        return None
+    sheet = given_sheet(given)
+    image = image_column(sheet, given) if len(sheet.columns) > 1 else None
+    row_of = {name: i for i, cell in reversed(list(enumerate(sheet.frame[image]))) for name in given.index.find(cell)} if image else {}
+    if image is None or not row_of.keys() & set(names):
+        if given.options.table:
+            raise _unmatched(given, sheet)
+        return None
+    none = Labels((), False, "")
+    roles, places = _free_roles(sheet, image, none), {name: row_of[name] for name in names if name in row_of}
+    clinical, splits = _clinical(sheet, image, none, roles), _splits(sheet, roles)
+    asked = given.options.patient
+    known = _patients(given, sheet, roles, dict.fromkeys(names, 0) | places) if len(places) == len(names) and ("patient" in roles or asked) else None
+    told = f"column '{image}' of {Path(sheet.path).name} names the images; {len(names) - len(places)} of {len(names)} have no row in it"
+    return Beside([clinical[places[name]] if name in places else {} for name in names], [splits[places[name]] if name in places else None for name in names],
+                  known, told)
 
 
 def read_table(given: Given, layout: str) -> Cohort:
