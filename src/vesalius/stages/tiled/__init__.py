@@ -1,0 +1,1 @@
+"""Mask runs: studies that are read in tiles, from preparation to figures."""
