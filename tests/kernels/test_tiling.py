@@ -150,3 +150,11 @@ def test_a_value_that_is_no_number_is_refused() -> None:
 def test_weights_that_do_not_fit_the_tile_are_refused(weights: list[Tensor]) -> None:
     with pytest.raises(OptionError, match="the weights of a tile are one positive profile for each axis"):
         next(stream(double, torch.zeros(1, 6, 6), size=(4, 4), n_out=2, weights=weights))
+
+
+def test_sums_held_in_a_file_are_the_same(tmp_path: Path) -> None:
+    x = torch.randn(1, 13, 9, 10, generator=torch.Generator().manual_seed(0))
+    whole = torch.cat([raw for _, raw in stream(double, x, size=(6, 4, 4), n_out=2)], 1)
+    filed = torch.cat([raw for _, raw in stream(double, x, size=(6, 4, 4), n_out=2, file=tmp_path / "sums")], 1)
+    assert torch.equal(whole, filed)
+    assert (tmp_path / "sums").stat().st_size == 6 * 2 * 9 * 10 * 4

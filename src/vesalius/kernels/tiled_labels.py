@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -32,14 +33,17 @@ def labels_of(
     observe: Observe | None = None,
     progress: Progress = quiet,
     out: np.ndarray | None = None,
+    file: Path | None = None,
 ) -> np.ndarray:
     """uint8 ``[planes, *shape_out]``: what is decided for each sample of the original image.
 
     ``x`` is the prepared image ``[C, (Z,) Y, X]``, ``shape_out`` the shape of the image that it was resampled from. See
-    `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background`` and `resample.decided` for ``decide,
+    `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background, file`` and `resample.decided` for ``decide,
     planes, anisotropic, out``; errors are theirs.
     """
-    slabs: Slabs = stream(predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, background=background, progress=progress)
+    slabs: Slabs = stream(
+        predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, background=background, progress=progress, file=file
+    )
     slabs = slabs if observe is None else _observed(slabs, observe)
     return decided(slabs, tuple(x.shape[1:]), shape_out, decide, planes, anisotropic=anisotropic, out=out)
 

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -149,9 +150,13 @@ def _product(profiles: Sequence[Tensor]) -> Tensor:
 class _Sums:
     """Blended values of the planes that tiles still touch: ``planes [depth, n_out, *rest]``, plane z in slot z modulo depth."""
 
-    def __init__(self, layout: _Layout, n_out: int, device: torch.device) -> None:
+    def __init__(self, layout: _Layout, n_out: int, device: torch.device, file: Path | None) -> None:
         self.depth = min(layout.size[0], layout.shape[0])
-        self.planes = torch.zeros((self.depth, n_out, *layout.shape[1:]), device=device)
+        shape = (self.depth, n_out, *layout.shape[1:])
+        if file is None:
+            self.planes = torch.zeros(shape, device=device)
+        else:
+            self.planes = torch.from_file(str(file), shared=True, size=math.prod(shape)).reshape(shape).zero_()
 
     def _slots(self, low: int, high: int) -> Iterator[tuple[slice, slice]]:
         """Slots of the planes low .. high, and which of these planes they are: in one part or two."""
@@ -192,6 +197,7 @@ def stream(
     weights: Sequence[Tensor] | None = None,
     background: Sequence[float] | None = None,
     progress: Progress = quiet,
+    file: Path | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Blended raw values of a whole image, slab by slab along its first axis.
 
@@ -205,6 +211,7 @@ def stream(
         not computed and counts with the raw values ``background``; other samples are not affected.
     weights: one positive profile for each axis, whose product weighs a tile; None for Gaussians (`profile`).
     background: ``[n_out]``; None for 0 in the first class and `AIR_RAW` in the others (all `AIR_RAW` when ``n_out`` is 1).
+    file: where to hold the sums when they do not fit in memory; a new file, which the caller removes.
 
     Yields
     ------
@@ -227,7 +234,7 @@ def stream(
         empty = [tile for tile in tiles if skip is not None and bool(skip[layout.inside(tile)].all())]
         for tile, raw in itertools.chain(reader.read([tile for tile in tiles if tile not in set(empty)]), ((tile, air) for tile in empty)):
             if sums is None:
-                sums = _Sums(layout, n_out, raw.device)
+                sums = _Sums(layout, n_out, raw.device, file)
             sums.add(layout.inside(tile), raw.to(sums.planes.device), layout.weight(tile).to(sums.planes.device))
             done += 1
             progress(done, layout.total, TILE)

@@ -1,0 +1,340 @@
+"""The fastest way to run a dense network on this machine: torch, ONNX Runtime or OpenVINO, chosen by measuring.
+
+Which engine and which number format is fastest depends on the network and the processor, so each is built, run on one
+probe and compared with torch in float32. An engine counts only if its labels agree with those. ONNX Runtime and
+OpenVINO are optional (``pip install vesalius[speed]``); the model reaches them as ONNX bytes in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import io
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vesalius.errors import OptionError, VesaliusError
+from vesalius.registry import unknown
+from vesalius.seed import generator
+
+Run = Callable[[Tensor], Tensor]
+Decide = Callable[[Tensor], Tensor]
+AGREEMENT = 0.999
+"""Least part of the probe's samples at which an engine must decide as torch in float32 does."""
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+REPEATS, REPEAT_SECONDS = 3, 2.0
+"""After one run to warm up, the fastest of so many counts; fewer when they take longer than this together."""
+OPSET = 17
+OFTEN_LONGER = 4.0
+"""An engine whose first run takes so many times the best one's is not run again."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` raw values a sample, and threads."""
+
+    batch: int
+    channels: int
+    size: tuple[int, ...]
+    n_out: int
+    threads: int
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.size)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run a network, ``[B, C, *size] -> [B, n_out, *size]`` float32 for any B.
+
+    Parameters
+    ----------
+    name: of the engine and its number format, one of `names`.
+    sentence: what was measured, in words.
+    run: the engine for exactly ``tiles.batch`` tiles.
+    seconds: for one call with that batch; of every engine that was measured, in the order of trying.
+    """
+
+    name: str
+    sentence: str
+    run: Run
+    tiles: Tiles
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Raw values of ``x``; engines know one batch only, so a smaller one is filled up and a larger one cut."""
+        parts = [_filled(part, self.tiles.batch) for part in x.split(self.tiles.batch)]
+        with torch.no_grad():
+            raw = [self.run(part).float()[: min(self.tiles.batch, len(x) - i * self.tiles.batch)] for i, part in enumerate(parts)]
+        return raw[0] if len(raw) == 1 else torch.cat(raw)
+
+
+def _filled(x: Tensor, batch: int) -> Tensor:
+    return x if len(x) == batch else torch.cat([x, x[-1:].expand(batch - len(x), *x.shape[1:])])
+
+
+def names(device: str = "cpu") -> list[str]:
+    """Every engine for a kind of device, in the order of trying; the optional ones whether installed or not."""
+    return [name for name, (devices, _, _) in ENGINES.items() if device in devices]
+
+
+def fastest(
+    network: nn.Module,
+    *,
+    channels: int,
+    size: Sequence[int],
+    n_out: int,
+    batch: int = 1,
+    seconds: float = 60.0,
+    threads: int | None = None,
+    probe: Tensor | None = None,
+    decide: Decide | None = None,
+    agreement: float = AGREEMENT,
+    only: Sequence[str] | None = None,
+) -> Backend:
+    """Try the engines and keep the fastest that decides as torch in float32.
+
+    Parameters
+    ----------
+    network: dense; it is switched to evaluation and stays on its device.
+    channels, size, n_out, batch: of the tiles.
+    seconds: no further engine is tried after so long (torch in float32 always is).
+    threads: for the engines; None for as many as torch uses.
+    probe: ``[B, channels, *size]``, best a real tile; None for smooth noise from a seed.
+    decide: raw values ``[B, n_out, *size]`` to labels of any shape; None for the largest (n_out > 1) or the sign.
+    agreement: see `AGREEMENT`.
+    only: names of engines to try besides torch in float32, e.g. the one that was fastest before; None for all.
+
+    Raises
+    ------
+    OptionError: the probe or the network's answer has another shape than stated, or a name is unknown.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device)
+    for name in only or ():
+        if name not in names(device.type):
+            raise unknown("backend", name, names(device.type))
+    network.eval()
+    contest = _Contest(network, tiles, _probe(tiles, probe), decide or _largest, agreement)
+    stop = time.perf_counter() + seconds
+    for name in names(device.type):
+        if name == PLAIN or ((only is None or name in only) and time.perf_counter() < stop):
+            contest.enter(name)
+        elif only is None:
+            contest.said[name] = "not tried for want of time"
+    return contest.winner()
+
+
+def _largest(raw: Tensor) -> Tensor:
+    return raw.max(1).indices if raw.shape[1] > 1 else raw > 0
+
+
+def _probe(tiles: Tiles, given: Tensor | None) -> Tensor:
+    if given is not None and tuple(given.shape[1:]) != tiles.shape[1:]:
+        raise OptionError("the probe is not a tile", expected=f"[B, {', '.join(map(str, tiles.shape[1:]))}]", got=tuple(given.shape))
+    if given is not None:
+        return _filled(given[: tiles.batch].float(), tiles.batch).to(tiles.device)
+    coarse = tuple(max(1, side // 8) for side in tiles.size)
+    noise = torch.from_numpy(generator(0, "probe", *tiles.shape).normal(size=(*tiles.shape[:2], *coarse)).astype(np.float32))
+    return nn.functional.interpolate(noise, tiles.size, mode="bilinear" if len(coarse) == 2 else "trilinear").to(tiles.device)
+
+
+class _Contest:
+    """Engines one after the other; only the best is kept in memory."""
+
+    def __init__(self, network: nn.Module, tiles: Tiles, probe: Tensor, decide: Decide, agreement: float) -> None:
+        self.network, self.tiles, self.probe, self.decide, self.agreement = network, tiles, probe, decide, agreement
+        self.best = ""
+        self.run: Run | None = None
+        self.labels: Tensor | None = None
+        self.seconds: dict[str, float] = {}
+        self.said: dict[str, str] = {}
+        self.model = _Exported(network, tiles, probe)
+
+    def enter(self, name: str) -> None:
+        _, package, build = ENGINES[name]
+        if package and not (find_spec("onnx") and find_spec(package)):
+            self.said[name] = "not installed"
+            return
+        try:
+            run = build(self.model)
+            took = self._measure(name, run)
+        except VesaliusError:
+            raise
+        except Exception as error:  # each engine has errors of its own; that it failed, and how, is part of the sentence
+            if name == PLAIN:
+                raise
+            self.said[name] = f"cannot run it ({type(error).__name__})"
+            return
+        if took is not None:
+            self.seconds[name] = took
+            if not self.best or took < self.seconds[self.best]:
+                self.best, self.run = name, run
+
+    def _measure(self, name: str, run: Run) -> float | None:
+        """Seconds of one call; None when its labels do not agree."""
+        start = time.perf_counter()
+        with torch.no_grad():
+            raw = run(self.probe).float()
+        first = self._since(start)
+        if not self._agrees(name, raw):
+            return None
+        return first if self.best and first > OFTEN_LONGER * self.seconds[self.best] else self._again(run)
+
+    def _again(self, run: Run) -> float:
+        taken: list[float] = []
+        while len(taken) < REPEATS and sum(taken) < REPEAT_SECONDS:
+            start = time.perf_counter()
+            with torch.no_grad():
+                run(self.probe)
+            taken.append(self._since(start))
+        return min(taken)
+
+    def _since(self, start: float) -> float:
+        if self.tiles.device.type == "cuda":
+            torch.cuda.synchronize(self.tiles.device)
+        return time.perf_counter() - start
+
+    def _agrees(self, name: str, raw: Tensor) -> bool:
+        expected = (self.tiles.batch, self.tiles.n_out, *self.tiles.size)
+        if tuple(raw.shape) != expected:
+            raise OptionError("the network gives another shape than stated", expected=f"{expected}", got=tuple(raw.shape))
+        labels = self.decide(raw)
+        if self.labels is None:
+            self.labels = labels
+        part = float(torch.eq(labels, self.labels).float().mean())
+        if part < self.agreement or not bool(torch.isfinite(raw).all()):
+            self.said[name] = f"refused: its labels agree in {_floor(part)}, at least {self.agreement:.1%} are asked for"
+            return False
+        return True
+
+    def winner(self) -> Backend:
+        if self.run is None:
+            raise OptionError("the network gives values that are no numbers", do="check its weights and the probe")
+        tile = "x".join(map(str, self.tiles.size))
+        others = [f"{name} {took:.3g} s" for name, took in self.seconds.items() if name != self.best]
+        others += [f"{name} {why}" for name, why in self.said.items()]
+        what = f"{self.tiles.batch} tile{'s' if self.tiles.batch > 1 else ''} of {tile} in {self.seconds[self.best]:.3g} s"
+        sentence = f"{self.best}: {what} with {self.tiles.threads} threads" + (f" ({'; '.join(others)})" if others else "")
+        return Backend(self.best, sentence, self.run, self.tiles, dict(self.seconds))
+
+
+def _floor(part: float) -> str:
+    """Per cent, rounded down: 99.96 % is not 100 %."""
+    return f"{math.floor(part * 1000) / 10:.1f} %"
+
+
+class _Exported:
+    """A network with what engines need of it; exported to ONNX once, when the first asks."""
+
+    def __init__(self, network: nn.Module, tiles: Tiles, probe: Tensor) -> None:
+        self.network, self.tiles, self.probe = network, tiles, probe
+        self._onnx: bytes | None = None
+
+    def onnx(self) -> bytes:
+        if self._onnx is None:
+            self._onnx = export_onnx(self.network, self.probe)
+        return self._onnx
+
+
+def export_onnx(network: nn.Module, example: Tensor) -> bytes:
+    """The network as ONNX bytes for tiles of exactly the example's shape; input ``x``, output ``y``.
+
+    torch's older exporter (by tracing) is tried first: it takes a third of the time of the newer one. An exporter that
+    fails both ways raises torch's own error.
+    """
+    single = _Single(network).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # both exporters warn of what concerns exporting while training, and of their own future
+        try:
+            return _export(single, example, dynamo=False, opset_version=OPSET)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return _export(single, example, dynamo=True)
+
+
+def _export(network: nn.Module, example: Tensor, **options: Any) -> bytes:
+    file = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(network, (example,), cast(Any, file), input_names=["x"], output_names=["y"], verbose=False, **options)
+    return file.getvalue()
+
+
+class _Single(nn.Module):
+    """The finest output of a network that gives several."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw = self.network(x)
+        return raw[0] if isinstance(raw, (list, tuple)) else raw
+
+
+def _torch(short: torch.dtype | None, channels_last: bool) -> Callable[[_Exported], Run]:
+    def build(model: _Exported) -> Run:
+        layout = CHANNELS_LAST[len(model.tiles.size)] if channels_last else torch.contiguous_format
+        network = _Single(copy.deepcopy(model.network).to(memory_format=layout) if channels_last else model.network)
+        device = model.tiles.device
+
+        def run(x: Tensor) -> Tensor:
+            with torch.autocast(device.type, short or torch.bfloat16, enabled=short is not None):
+                return network(x.to(device, memory_format=layout))
+
+        return run
+
+    return build
+
+
+def _onnxruntime(model: _Exported) -> Run:
+    ort = importlib.import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = model.tiles.threads, 1, 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would take the cores from torch's
+    session = ort.InferenceSession(model.onnx(), options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"x": x.contiguous().numpy()})[0])
+
+
+def _openvino(precision: str) -> Callable[[_Exported], Run]:
+    def build(model: _Exported) -> Run:
+        ov = importlib.import_module("openvino")
+        core = ov.Core()
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": model.tiles.threads, "PERFORMANCE_HINT": "LATENCY"}
+        request = core.compile_model(core.read_model(model.onnx()), "CPU", settings).create_infer_request()
+        shape = (model.tiles.batch, model.tiles.n_out, *model.tiles.size)
+
+        def run(x: Tensor) -> Tensor:
+            out = np.empty(shape, np.float32)  # the engine writes here: its own output is overwritten by the next call
+            request.set_output_tensor(ov.Tensor(out, shared_memory=True))
+            request.infer([x.contiguous().numpy()], share_inputs=True)
+            return torch.from_numpy(out)
+
+        return run
+
+    return build
+
+
+PLAIN = "torch"
+ENGINES: dict[str, tuple[tuple[str, ...], str, Callable[[_Exported], Run]]] = {
+    PLAIN: (("cpu", "cuda"), "", _torch(None, False)),
+    "openvino": (("cpu",), "openvino", _openvino("f32")),
+    "openvino bf16": (("cpu",), "openvino", _openvino("bf16")),
+    "torch bf16": (("cpu", "cuda"), "", _torch(torch.bfloat16, False)),
+    "onnxruntime": (("cpu",), "onnxruntime", _onnxruntime),
+    "torch channels-last": (("cpu", "cuda"), "", _torch(None, True)),
+    "torch bf16 channels-last": (("cpu", "cuda"), "", _torch(torch.bfloat16, True)),
+    "torch f16": (("cuda",), "", _torch(torch.float16, False)),
+    "torch f16 channels-last": (("cuda",), "", _torch(torch.float16, True)),
+}
+"""Name to the devices it runs on, the optional package it needs, and how it is built."""
