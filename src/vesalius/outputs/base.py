@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Output(ABC):
     facts: dict[str, Any] = field(default_factory=dict)
 
     kinds: ClassVar[tuple[str, ...]] = ()
-    selects: ClassVar[str] = "loss"
+    reading: ClassVar[Literal["whole", "tiles"]] = "whole"
 
     @property
     def n_out(self) -> int:
@@ -78,6 +79,11 @@ class Output(ABC):
     @abstractmethod
     def figure(self, truth: np.ndarray, raw: np.ndarray) -> dict[str, float]:
         """Quick figures for the training log: ``loss`` (lower is better) and the task's ``score`` (higher is better)."""
+
+    def judge(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        """`figure` of batches of (raw, truth) as they come; a task whose raw values are large sums up as it goes."""
+        raws, truths = zip(*pairs, strict=True)
+        return self.figure(np.concatenate(truths), np.concatenate(raws))
 
     def explained(self, raw: torch.Tensor, index: int | None = None) -> torch.Tensor:
         """The number ``[B]`` that an explanation explains: of class ``index``, else of the winner."""

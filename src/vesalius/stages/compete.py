@@ -55,7 +55,7 @@ def train_members(plan: Plan, material: Material, request: Request, progress: Pr
     jobs = [_job(plan, material, request, member, n) for member in range(n)]
     results = [train_here_or_spread(job, _named(progress, f"member {i + 1} of {n}, " if n > 1 else "")) for i, job in enumerate(jobs)]
     networks = [_network(plan, jobs[0], result) for result in results]
-    mapping = Mapping(jobs[0].reads, networks, jobs[0].task(), plan, tuple(int(a) for a in plan["train.mirror"]))
+    mapping = Mapping(reads_of(plan), networks, jobs[0].task(), plan, tuple(int(a) for a in plan["train.mirror"]))
     return mapping, results
 
 

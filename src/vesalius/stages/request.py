@@ -40,6 +40,7 @@ class Request:
     network: names of networks; several, or ``("all",)``, are ranked under equal budget.
     weights: pretrained weights (file, ``hub:NAME`` or a known name).
     size: side length of the network's input. epochs, batch, learning_rate, precision, members: of the training.
+    folds: train so many networks, each without one part of the patients (masks only); they are averaged on the test set.
     by_image: split by image; the report shows it in red. new_split: do not keep the official split.
     sensitivity: choose the operating point for this sensitivity, else by Youden's index.
     """
@@ -61,6 +62,7 @@ class Request:
     learning_rate: float | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
     members: int | None = None
+    folds: int | None = None
     by_image: bool = False
     new_split: bool = False
     sensitivity: float | None = None
@@ -75,6 +77,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise OptionError(f"--{name.replace('_', '-')} must be positive", expected="a number above 0", got=value)
+        if self.folds is not None and self.folds < 2:
+            raise OptionError("--folds must be at least 2", expected="e.g. 5", got=self.folds)
         if self.sensitivity is not None and not 0 < self.sensitivity < 1:
             raise OptionError("--sensitivity must lie between 0 and 1", expected="e.g. 0.95", got=self.sensitivity)
         if self.lang not in ("en", "zh"):

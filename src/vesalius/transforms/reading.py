@@ -93,6 +93,9 @@ def limits(image: np.ndarray, study: Study, reads: Reads) -> tuple[float, float]
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size:
         raise DataError("the image has no finite number", where=study.source, do="export it again or leave it out")
+    if reads.window == "standard":
+        middle, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        return middle - reads.low * deviation, middle + reads.high * deviation
     low, high = np.percentile(values, [reads.low, reads.high]) if reads.window == "percentile" else np.percentile(values, [0.5, 99.5])
     return float(low), float(high)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import lightning_fabric as lf
 import torch
@@ -54,7 +55,7 @@ def has_bf16(accelerator: str) -> bool:
 
 
 def probe(
-    name: str, options: dict[str, object], *, channels: int, n_out: int, size: tuple[int, ...], batch: int, accelerator: str, precision: str | None = None,
+    name: str, options: dict[str, Any], *, channels: int, n_out: int, size: tuple[int, ...], batch: int, accelerator: str, precision: str | None = None,
 ) -> Speed:
     """Time forward, backward and update of random batches for each choice; the fastest wins.
 
@@ -82,7 +83,9 @@ def _time(network: nn.Module, shape: tuple[int, ...], accelerator: str, precisio
     times = []
     for _ in range(WARM + TIMED):
         start = time.perf_counter()
-        fabric.backward(forward(x).float().square().mean())
+        made = forward(x)
+        maps = made if isinstance(made, (list, tuple)) else [made]
+        fabric.backward(torch.stack([each.float().square().mean() for each in maps]).sum())
         optimizer.step()
         optimizer.zero_grad()
         if fabric.device.type == "cuda":

@@ -24,7 +24,7 @@ from vesalius.storage import atomic_json, atomic_write
 from vesalius.transforms.reading import canonical
 
 if TYPE_CHECKING:
-    from vesalius.tiled import TiledMapping
+    from vesalius.mapping import TiledMapping
 
 Progress = Callable[[int, int, str], None]
 Opened = Callable[[str], tuple[Study, np.ndarray]]

@@ -29,7 +29,9 @@ class Feed:
     """
 
     def __init__(self, job: Job, device: torch.device, rank: int = 0, world: int = 1) -> None:
-        self.job, self.device, self.rank, self.world = job, device, rank, world
+        if not isinstance(job.reads, Reads):
+            raise TypeError("whole images need Reads")
+        self.job, self.device, self.rank, self.world, self.reads = job, device, rank, world, job.reads
         self.images = open_images(job)
         self.batch_size = int(job.plan["train.batch"])
         self.augment = Augment.from_dict(job.plan["train.augment"])
@@ -40,9 +42,9 @@ class Feed:
     def batch(self, step: int) -> Batch:
         """The batch of that step, augmented and standardised, on the device."""
         chosen = self.chosen(step)[self.rank :: self.world]
-        x = unit(self.images[self.job.train_rows[chosen]], self.job.reads).to(self.device, non_blocking=True)
+        x = unit(self.images[self.job.train_rows[chosen]], self.reads).to(self.device, non_blocking=True)
         x = self.augment(x, self.job.seed, step, share=(self.rank, self.world))
-        return Batch(standardise(x, self.job.reads), self.truth[chosen].to(self.device, non_blocking=True))
+        return Batch(standardise(x, self.reads), self.truth[chosen].to(self.device, non_blocking=True))
 
     def chosen(self, step: int) -> np.ndarray:
         """Which training cases form the batch of that step."""
@@ -51,6 +53,13 @@ class Feed:
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         n = len(self.job.train_rows)
         return np.array([self._shuffled(int(place // n))[place % n] for place in places])
+
+    def validation(self, size: int) -> Iterator[Batch]:
+        """The validation cases in their order, standardised, not augmented."""
+        rows, truth = self.job.validation_rows, torch.from_numpy(self.job.validation_truth)
+        batches = plain_batches(self.images, rows, self.reads, size, self.device)
+        for start, x in zip(range(0, len(rows), size), batches, strict=True):
+            yield Batch(x, truth[start : start + size])
 
     def _shuffled(self, number: int) -> np.ndarray:
         """The order of the cases in the pass of that number through the data."""

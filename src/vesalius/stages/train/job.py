@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vesalius.core.reads import Reads
+from vesalius.core.reads import Reads, TileReads
 from vesalius.outputs import Output
 from vesalius.plan import Plan
 
@@ -20,7 +20,7 @@ class Job:
 
     Parameters
     ----------
-    cache: the prepared images, ``[N, C, (Z,) Y, X]``.
+    cache: the prepared images, ``[N, C, (Z,) Y, X]``; for tiles the folder of a `TileStore`.
     train_rows, validation_rows: rows of the cache; ``*_truth`` their encoded truth (see `TargetSpec.encode`).
     output: the task as `Output.to_dict`.
     folder: where checkpoints go. ``log``: where history.csv and TensorBoard events go.
@@ -29,7 +29,7 @@ class Job:
     """
 
     cache: Path
-    reads: Reads
+    reads: Reads | TileReads
     plan: Plan
     output: dict[str, Any]
     train_rows: np.ndarray

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,15 +20,17 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from vesalius.core.reads import Reads
 from vesalius.mapping import network_of
 from vesalius.networks.weights import load_weights
 from vesalius.outputs import Output
 from vesalius.seed import stream_seed
 from vesalius.stages.train import checkpoint
 from vesalius.stages.train.checkpoint import Parts, State
-from vesalius.stages.train.feed import Feed, plain_batches
+from vesalius.stages.train.feed import Feed
 from vesalius.stages.train.job import Job, Trained
 from vesalius.stages.train.memory import keep_freed_memory
+from vesalius.stages.train.tilefeed import TileFeed
 from vesalius.stages.train.watch import Interruption, refuse_divergence, refuse_nan
 from vesalius.storage import atomic_write
 
@@ -53,7 +55,7 @@ class Loop:
     forward: nn.Module
     optimizer: Any
     follow: Callable[[float], None]
-    feed: Feed
+    feed: Feed | TileFeed
     state: State
     progress: Progress
     saved_at: float = field(default_factory=time.monotonic)
@@ -88,7 +90,8 @@ def train(job: Job, fabric: lf.Fabric, progress: Progress) -> Trained:
 def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     torch.manual_seed(stream_seed(job.seed, "weights"))
     keep_freed_memory()
-    output, feed = job.task(), Feed(job, fabric.device, fabric.global_rank, fabric.world_size)
+    output = job.task()
+    feed = (Feed if isinstance(job.reads, Reads) else TileFeed)(job, fabric.device, fabric.global_rank, fabric.world_size)
     network = network_of(job.plan, job.reads, output.n_out)
     if job.weights:
         load_weights(network, job.weights, channels=job.reads.channels)
@@ -202,7 +205,7 @@ def _record(loop: Loop, figure: dict[str, float], writer: SummaryWriter | None) 
     }
     refuse_nan(figure["loss"], state.step)
     state.history.append(row)
-    if figure["loss"] < state.best_loss:
+    if figure["loss"] < state.best_loss or loop.job.plan.get("train.keep", "best") == "last":
         state.best_loss, state.best_score, state.best_epoch = figure["loss"], figure["score"], epoch
         loop.parts.best.update({k: v.clone() for k, v in loop.parts.average.state_dict().items()})
     for name in ("train_loss", "validation_loss", "validation_score", "learning_rate"):
@@ -213,12 +216,13 @@ def _record(loop: Loop, figure: dict[str, float], writer: SummaryWriter | None) 
 def validate(loop: Loop) -> dict[str, float]:
     """Loss and score of the moving average on validation."""
     loop.parts.average.eval()
-    job = loop.job
-    raws = []
     with torch.inference_mode(), loop.fabric.autocast():
-        for x in plain_batches(loop.feed.images, job.validation_rows, job.reads, VALIDATION_BATCH, loop.fabric.device):
-            raws.append(loop.output.predict(loop.parts.average, x).float().cpu().numpy())
-    return loop.output.figure(job.validation_truth, np.concatenate(raws))
+        return loop.output.judge(_judged(loop))
+
+
+def _judged(loop: Loop) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for batch in loop.feed.validation(VALIDATION_BATCH if isinstance(loop.job.reads, Reads) else int(loop.job.plan["train.batch"])):
+        yield loop.output.predict(loop.parts.average, batch.x).float().cpu().numpy(), batch.truth.cpu().numpy()
 
 
 def _why_stop(loop: Loop) -> str:

@@ -1,6 +1,4 @@
-"""The one idea: a study in, a finding out.
-
-    Mapping = reads (input specification) + network + output + plan
+"""A mapping that reads a study whole.
 
 A mapping is a lens: `encode` brings a study to what the network reads, `undo` brings a map back to the
 study's own grid, and calling the mapping does both.
@@ -13,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import safetensors
@@ -25,7 +23,7 @@ from torch import nn
 
 from vesalius.core.cohort import Source
 from vesalius.core.finding import Finding
-from vesalius.core.reads import Reads
+from vesalius.core.reads import Reads, TileReads
 from vesalius.core.study import Study
 from vesalius.errors import DataError, RunError
 from vesalius.formats import find_sources, open_study
@@ -60,6 +58,8 @@ class Mapping:
     plan: Plan
     mirror: tuple[int, ...] = ()
     device: str = "cpu"
+
+    reading: ClassVar[type[Reads] | type[TileReads]] = Reads
 
     def __post_init__(self) -> None:
         for network in self.networks:
@@ -141,18 +141,23 @@ class Mapping:
         folder = folder / "model" if (folder / "model").is_dir() else folder
         plan = Plan.load(folder / PLAN)
         tensors, facts = read_weights(folder / WEIGHTS)
-        output, reads = Output.from_dict(facts["output"]), Reads.from_dict(facts["reads"])
+        kind = READINGS[facts["reads"].get("kind", "whole")]
+        output, reads = Output.from_dict(facts["output"]), kind.reading.from_dict(facts["reads"])
         networks = [_member(plan, reads, output, tensors, i, folder) for i in range(facts["members"])]
-        return cls(reads, networks, output, plan, tuple(facts["mirror"]), device)
+        return kind(reads, networks, output, plan, tuple(facts["mirror"]), device)  # type: ignore[arg-type]
 
 
-def network_of(plan: Plan, reads: Reads, n_out: int) -> nn.Module:
+READINGS: dict[str, type[Mapping]] = {"whole": Mapping}
+"""Which mapping reads in which way; `mapping.tiled` enters its own."""
+
+
+def network_of(plan: Plan, reads: Reads | TileReads, n_out: int) -> nn.Module:
     """The network that the plan names, with fresh weights."""
     options = plan.get("network.options", {})
     return build(plan["network.name"], channels=reads.channels, n_out=n_out, size=reads.size, **options)
 
 
-def _member(plan: Plan, reads: Reads, output: Output, tensors: dict[str, torch.Tensor], i: int, folder: Path) -> nn.Module:
+def _member(plan: Plan, reads: Reads | TileReads, output: Output, tensors: dict[str, torch.Tensor], i: int, folder: Path) -> nn.Module:
     network = network_of(plan, reads, output.n_out)
     mine = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{i}.")}
     try:

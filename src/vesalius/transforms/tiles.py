@@ -1,0 +1,100 @@
+"""From a study to the array that is read in tiles, and masks there and back: canonical axes, spacing, numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesalius.core.geometry import Grid
+from vesalius.core.reads import TileReads
+from vesalius.core.study import Study
+from vesalius.errors import DataError
+from vesalius.kernels.resample import resampled_image, resampled_mask
+from vesalius.transforms.reading import canonical, to_channels
+
+LEAST_STD = 1e-6
+COARSE = 3.0
+"""An axis whose spacing is so many times the finest is resampled apart and by the nearest sample (nnU-Net, Isensee 2021)."""
+
+
+@dataclass(frozen=True)
+class TileTrace:
+    """The way back from a prepared array: canonical ``order`` and ``flips``, the ``stored`` shape in that order, the prepared ``shape``.
+
+    ``coarse``: the first axis is much coarser than the others.
+    """
+
+    grid: Grid
+    order: tuple[int, ...]
+    flips: tuple[int, ...]
+    stored: tuple[int, ...]
+    shape: tuple[int, ...]
+    coarse: bool = False
+
+
+def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
+    """How a study on ``grid`` is brought to the spacing of ``reads``."""
+    order, flips = canonical(grid)
+    stored = tuple(grid.shape[axis] for axis in order)
+    spacing = tuple(grid.spacing_mm[axis] for axis in order)
+    if reads.spacing_mm is None:
+        return TileTrace(grid, order, flips, stored, stored)
+    shape = tuple(max(1, round(n * step / wanted)) for n, step, wanted in zip(stored, spacing, reads.spacing_mm, strict=True))
+    coarse = len(stored) == 3 and max(spacing[0] / min(spacing), reads.spacing_mm[0] / min(reads.spacing_mm)) > COARSE
+    return TileTrace(grid, order, flips, stored, shape, coarse)
+
+
+def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace]:
+    """A study as it is read in tiles: float32 ``[C, (Z,) Y, X]`` at the spacing of ``reads``, numbers near 0 and 1.
+
+    Raises
+    ------
+    DataError: another number of axes or channels than is read.
+    """
+    if study.ndim != reads.ndim:
+        raise DataError("wrong number of axes", where=study.source, expected=f"{reads.ndim}-D", got=f"{study.ndim}-D")
+    trace = trace_of(study.grid, reads)
+    image = _turned(_channels(study, reads.channels), trace)
+    numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])
+    return resampled_image(numbers, trace.shape, anisotropic=trace.coarse), trace
+
+
+def _channels(study: Study, channels: int) -> np.ndarray:
+    if study.channels == channels:
+        return study.image
+    if {study.channels, channels} == {1, 3}:
+        return to_channels(study.image, channels)
+    raise DataError("another number of channels than the model reads", where=study.source, expected=channels, got=study.channels, do="give all channels")
+
+
+def _turned(image: np.ndarray, trace: TileTrace) -> np.ndarray:
+    image = image.transpose(0, *(1 + axis for axis in trace.order))
+    return np.flip(image, tuple(1 + axis for axis in trace.flips)) if trace.flips else image
+
+
+def _standardised(channel: np.ndarray, study: Study, reads: TileReads, c: int) -> np.ndarray:
+    """See `TileReads.schemes`. A number that is not finite becomes the lowest of the channel."""
+    values = np.ascontiguousarray(channel, np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        if not finite.any():
+            raise DataError("the image has no finite number", where=study.source, do="export it again or leave it out")
+        values = np.where(finite, values, values[finite].min())
+    scheme = reads.schemes[c]
+    if scheme == "zscore":
+        return (values - values.mean(dtype=np.float64).astype(np.float32)) / max(float(values.std(dtype=np.float64)), LEAST_STD)
+    values = values.clip(reads.low[c], reads.high[c]) if scheme == "ct" else values / float(2**study.bits - 1)
+    return (values - np.float32(reads.mean[c])) / np.float32(max(reads.std[c], LEAST_STD))
+
+
+def prepare_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
+    """A mask ``[L, (Z,) Y, X]`` uint8 on the study's own grid, as the prepared image has it."""
+    return resampled_mask(np.ascontiguousarray(_turned(mask, trace)), trace.shape)
+
+
+def undo_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
+    """An array ``[L, …]`` of ``trace.stored`` shape (canonical axes, the study's own samples) back in the study's own order of axes."""
+    mask = np.flip(mask, tuple(1 + axis for axis in trace.flips)) if trace.flips else mask
+    back = np.argsort(trace.order)
+    return np.ascontiguousarray(mask.transpose(0, *(1 + axis for axis in back)))
