@@ -5,12 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import DiceMetric, MeanIoU
+from PIL import Image
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from vesalius.core.target import IGNORED, TargetSpec
 from vesalius.errors import DataError
 from vesalius.kernels import maskscores
 from vesalius.kernels.maskscores import area, score_case, score_study
+from vesalius.kernels.surfaces import surface_scores
 from vesalius.seed import generator
 
 TWO = TargetSpec("mask", ("liver", "tumour"), values=((1,), (2,)))
@@ -74,6 +76,15 @@ def test_air_around_the_case_changes_only_the_specificity(truth, predicted, widt
 
     padded = [np.pad(m, width) for m in (truth, predicted)]
     same(known(score_case(truth, predicted, **SETTING)), known(score_case(*padded, **SETTING)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(mask, mask, mask)
+def test_looking_only_at_the_box_of_the_masks_changes_no_distance(truth, predicted, view):
+    truth, predicted, view = (np.pad(m, 2, constant_values=edge) for m, edge in ((truth, False), (predicted, False), (view, False)))
+    found = score_case(truth, predicted, view=view, **SETTING)
+    whole = surface_scores(truth & view, predicted & view, judged=view, **SETTING)
+    assert {name: found[name] for name in whole} == pytest.approx(whole, nan_ok=True)
 
 
 def test_the_table_of_the_empty():
@@ -194,3 +205,15 @@ def test_a_probability_that_is_not_a_number_is_refused(place):
     p[place[0], 1] = np.nan
     with pytest.raises(DataError, match="a probability is not a number: expected probabilities of 0 to 1, got NaN"):
         area(p, truth)
+
+
+@pytest.mark.realdata
+def test_the_second_observer_of_drive_has_the_dice_that_the_field_quotes(shared_data):
+    def marked(folder, number):
+        return np.array(Image.open(next((shared_data / "drive" / "testing" / folder).glob(f"{number:02d}_*"))).convert("L")) > 127
+
+    setting = {"spacing_mm": (1.0, 1.0), "tolerance_mm": 1.0}
+    rows = [score_case(*(marked(f"{which}_manual", k) for which in ("1st", "2nd")), view=marked("mask", k), **setting) for k in range(1, 21)]
+    assert np.mean([row["dice"] for row in rows]) == pytest.approx(0.788, abs=0.001)
+    assert np.mean([row["sensitivity"] for row in rows]) == pytest.approx(0.776, abs=0.001)
+    assert np.mean([row["specificity"] for row in rows]) == pytest.approx(0.972, abs=0.001)

@@ -10,8 +10,10 @@ from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 from skimage.measure import find_contours
 
+from vesalius.core.cohort import Source
 from vesalius.core.geometry import Grid
 from vesalius.errors import DataError
+from vesalius.formats.opening import open_study
 from vesalius.kernels.measure import axial_axis, contour_points, diameters, measure, measure_each
 from vesalius.seed import generator
 
@@ -200,3 +202,30 @@ def test_contour_points_lie_half_a_sample_outside():
     mask[1, 1:3] = True
     points = {tuple(point) for point in contour_points(mask).tolist()}
     assert points == {(1.0, 0.5), (1.0, 2.5), (0.5, 1.0), (0.5, 2.0), (1.5, 1.0), (1.5, 2.0)}
+
+
+PUBLISHED = {
+    "brain1": {"volume_mm3": 16412.658691406243, "n_components": 2, "centroid_mm": (46.47304432559825, 16.518518098863908, 15.529610829103234)},
+    "brain2": {
+        "volume_mm3": 1797.180175781249, "n_components": 1, "centroid_mm": (58.134312913907266, -22.717773471183904, -6.868874935124886),
+        "longest_diameter_mm": 16.3129789202, "longest_diameter_3d_mm": 24.4445322363,
+    },
+    "breast1": {
+        "volume_mm3": 132.42579545515324, "n_components": 1, "centroid_mm": (-100.22011741258741, -2.1432681818181933, 28.629020979021007),
+        "longest_diameter_mm": 8.39979371027, "longest_diameter_3d_mm": 9.08101860833,
+    },
+}
+"""The baseline tables of PyRadiomics (shape: VoxelVolume, VolumeNum, CenterOfMass, Maximum2DDiameterSlice, Maximum3DDiameter)."""
+INSIDE = {"brain1": (825.23543630650227, 156.61123589440385, 812), "brain2": (390.78587196467993, 102.1243477592642, 375)}
+"""Of the same: mean, standard deviation and median."""
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_real_lesions_measure_what_pyradiomics_published(shared_data, name):
+    label, image = (open_study(Source("itk", str(shared_data / "pyradiomics_cases" / f"{name}_{what}.nrrd"))) for what in ("label", "image"))
+    found = measure(label.image[0] > 0, label.grid, image.image)
+    for key, value in PUBLISHED[name].items():
+        assert found[key] == pytest.approx(value, rel=1e-9), key
+    if name in INSIDE:
+        assert [found["intensity"][0][key] for key in ("mean", "sd", "p50")] == pytest.approx(INSIDE[name], rel=1e-9)

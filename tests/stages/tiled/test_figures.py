@@ -208,6 +208,7 @@ def test_a_better_model_is_found_better_and_an_equal_one_is_not():
     assert (found["metric"], found["n_patients"], found["n_images"], found["method"]) == ("dice", 30, 30, "paired patient bootstrap")
     same = compare(good, good, n_boot=200)
     assert (same["value"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
+    assert compare(good, good.sample(frac=1, random_state=0), n_boot=200)["high"] == pytest.approx(0, abs=1e-12)  # paired by name, not by row
     swapped = compare(poor, good, n_boot=500)
     assert swapped["value"] == -found["value"] and compare(good, poor, metric="hd95", n_boot=200)["value"] < 0
 
