@@ -175,8 +175,8 @@ def image_hash(case: Case) -> str:
     return _joined([content_hash(source) for source in (case.source, *case.channels)])
 
 
-def case_hash(case: Case) -> str:
-    """sha256 of all that a case stores: image, channels, masks with their names, field of view.
+def case_hash(case: Case, image: str | None = None) -> str:
+    """sha256 of all that a case stores: image, channels, masks with their names, field of view. ``image``: its `image_hash`, where it is known.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def case_hash(case: Case) -> str:
     """
     marks = [f"mask {mask.name or ''} {content_hash(mask.source)}" for mask in case.masks]
     view = [f"view {content_hash(case.view)}"] if case.view is not None else []
-    return _joined([image_hash(case), *marks, *view])
+    return _joined([image or image_hash(case), *marks, *view])
 
 
 def _joined(parts: Sequence[str]) -> str:

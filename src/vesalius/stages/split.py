@@ -2,7 +2,7 @@
 
 Patients and duplicates stay together; every part holds every class; the same
 seed gives the same split whatever the order of the files. An official split is
-kept and audited.
+kept and audited. Slices that are split by image are held out as a block.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vesalius.core.cohort import Case
 from vesalius.core.target import TargetSpec, missing, text_of
 from vesalius.errors import OptionError, TooFewError
 from vesalius.kernels.grouping import deal, join, strata
+from vesalius.kernels.order import numbered
 from vesalius.seed import generator
 from vesalius.stages.check.audit import Audit
 from vesalius.stages.cohortfile import read_cohort, write_cohort
@@ -27,6 +28,8 @@ from vesalius.stages.sealing import Looks, seal, verify_seal
 __all__ = ["Looks", "Split", "crossing", "folds", "read_cohort", "seal", "split_cohort", "verify_seal", "write_cohort"]
 
 PARTS = ("train", "validation", "test")
+BLOCK = (0.67, 0.13, 0.2)
+"""Fractions where blocks of neighbouring slices are held out: a block is worth fewer images than it has, so that the test gets more."""
 Note = dict[str, str]
 By = Literal["patient", "image"]
 Decision = tuple[str, Any, str]
@@ -55,8 +58,9 @@ def split_cohort(
     Parameters
     ----------
     seed: of the dealing; the order of the files does not matter.
-    fractions: of the images for training, validation and test. Without use where an official split is kept.
-    by: ``"image"`` ignores who the patient is (duplicates still stay together); the report shows that in red.
+    fractions: of the images for training, validation and test. Without use where an official split is kept or blocks are held out.
+    by: ``"image"`` ignores who the patient is (duplicates still stay together); the report shows that in red. Pictures with masks
+        whose names are consecutive numbers are then split in blocks (see `BLOCK`): the test is the last one, validation that before.
     keep_official: keep the data's own split where there is one. A part that it lacks is dealt from its training images.
 
     Raises
@@ -69,7 +73,13 @@ def split_cohort(
     used = frame.index[frame["excluded_because"].isna()].to_numpy()
     groups, marks = _groups(frame.loc[used], by), strata(_truth(frame.loc[used], audit.cohort.target))
     official = keep_official and bool(frame.loc[used, "official_split"].notna().any())
-    part, decisions, notes = _kept(frame.loc[used], groups, marks, fractions, seed) if official else _dealt(groups, marks, fractions, seed, by)
+    order = numbered(list(frame.loc[used, "id"])) if by == "image" and audit.cohort.target.kind == "mask" else None
+    if official:
+        part, decisions, notes = _kept(frame.loc[used], groups, marks, fractions, seed)
+    elif order is not None:
+        part, decisions, notes = _in_blocks(order)
+    else:
+        part, decisions, notes = _dealt(groups, marks, fractions, seed, by)
     frame.loc[used, "split"] = part
     notes += _by_image(by) + (_crossings(frame.loc[used]) if official else [])
     _every_class(frame.loc[used], audit, official)
@@ -97,7 +107,7 @@ def _row(case: Case, target: TargetSpec, digest: str, cluster: int, excluded: st
 def _label(case: Case, target: TargetSpec) -> str | float | None:
     if target.kind == "regression":
         return float(target.encode([case.label])[0])
-    empty = case.label is None or (missing(case.label) and target.kind != "multilabel")
+    empty = case.label is None or (missing(case.label) and target.kind not in ("multilabel", "mask"))
     return None if empty or (isinstance(case.label, float) and np.isnan(case.label)) else text_of(case.label)
 
 
@@ -116,6 +126,17 @@ def _dealt(groups: np.ndarray, marks: np.ndarray, fractions: Sequence[float], se
     unit = "patients" if by == "patient" else "images"
     reason = f"no official split is kept; {unit} and their duplicates stay together, the label is spread evenly"
     return np.array(PARTS)[part], [("source", "dealt", reason), ("fractions", list(fractions), "of the images")], []
+
+
+def _in_blocks(order: Sequence[int]) -> Placed:
+    """Blocks of the order of the slices: training, then validation, then test, so that the test touches validation only."""
+    n = len(order)
+    test, validation = max(1, round(BLOCK[2] * n)), max(1, round(BLOCK[1] * n))
+    part = np.full(n, "train", object)
+    part[list(order[n - test :])] = "test"
+    part[list(order[n - test - validation : n - test])] = "validation"
+    reason = "the names are consecutive numbers and the split is by image: slices next to each other are alike, so a block of them is held out whole"
+    return part, [("source", "blocks", reason), ("fractions", list(BLOCK), "of the images, in their order; the test block lies at the end")], []
 
 
 def _kept(frame: pd.DataFrame, groups: np.ndarray, marks: np.ndarray, fractions: Sequence[float], seed: int) -> Placed:
@@ -178,7 +199,7 @@ def _every_class(frame: pd.DataFrame, audit: Audit, official: bool) -> None:
     if empty:
         what, got = f"there is nothing to put into {empty[0]}", f"{len(frame)} images"
         raise TooFewError(what, where=audit.cohort.root, expected="at least 3 independent patients", got=got, do="add patients")
-    if target.kind in ("multilabel", "regression"):
+    if target.kind in ("multilabel", "regression", "mask"):
         return
     for name in PARTS:
         held = {text_of(label) for label in frame.loc[frame["split"] == name, "label"]}

@@ -13,11 +13,13 @@ from vesalius.core.cohort import Cohort
 from vesalius.core.target import missing, text_of
 from vesalius.errors import DataError, LabelError, TooFewError
 from vesalius.kernels.fingerprint import Pair
-from vesalius.stages.check.facts import Fact
+from vesalius.stages.check.facts import Fact, structures
 
 Severity = Literal["error", "warning", "info"]
 SHOWN = 20
 MIN_IMAGES = 10
+MIN_CASES = 5  # of a target of masks: every case holds thousands of samples
+FEW_CASES = MIN_IMAGES
 MIN_GROUPS = 3  # independent patients (or duplicate clusters) of a class: one each for training, validation and test
 BIT_NAMES = {True: "colour", False: "grey"}
 
@@ -73,8 +75,8 @@ class Audit:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """sha256 of each image by id; "" where it could not be read."""
-        return {fact.id: fact.hash for fact in self.facts}
+        """sha256 of each image (with its masks, where these are the truth) by id; "" where it could not be read."""
+        return {fact.id: fact.sealed or fact.hash for fact in self.facts}
 
     @property
     def clusters(self) -> dict[str, int]:
@@ -98,7 +100,11 @@ class Audit:
             "issues": [issue.to_dict() for issue in self.issues], "duplicates": self._duplicates(),
             "n_clusters": len(set(self.twins.clusters.values())), "crossing": dict(self.twins.crossing),
             "excluded": dict(self.excluded), "seconds": round(self.seconds, 2),
-        }
+        } | ({"masks": self.masks()} if cohort.target.kind == "mask" else {})
+
+    def masks(self) -> dict[str, dict[str, Any]]:
+        """For each structure: in how many cases it is, its median size there with the unit, and its median number of parts."""
+        return structures(self.cohort, self.facts)
 
     def _duplicates(self) -> dict[str, Any]:
         ids = [case.id for case in self.cohort.cases]
@@ -111,7 +117,8 @@ class Audit:
         Raises
         ------
         DataError: no image, or none that can be used. LabelError: no label, or one class only.
-        TooFewError: fewer than 10 images, one patient only, or a class with fewer than 3 patients.
+        TooFewError: fewer than 10 images (5 with masks), one patient only, or a class with fewer than 3 patients (for masks:
+            no structure in as many). ``by="image"`` does not ask for patients.
         """
         root, n = self.cohort.root, len(self.cohort)
         if not n:
@@ -121,10 +128,15 @@ class Audit:
             reason = Counter(self.excluded.values()).most_common(1)[0][0]
             kind: type[DataError] = LabelError if reason == "no label" else DataError
             raise kind("none of the images can be used", where=root, got=f"{n} images, most of them: {reason}", do="look at the files that the audit names")
-        if len(used) < MIN_IMAGES:
-            raise TooFewError("too few images", where=root, expected=f"at least {MIN_IMAGES} that can be read and have a label", got=len(used), do="add images")
+        is_mask = self.cohort.target.kind == "mask"
+        least, what = (MIN_CASES, "a mask") if is_mask else (MIN_IMAGES, "a label")
+        if len(used) < least:
+            raise TooFewError("too few images", where=root, expected=f"at least {least} that can be read and have {what}", got=len(used), do="add images")
         self._raise_if_few_patients(used, by)
-        self._raise_if_few_of_a_class(used, by)
+        if is_mask:
+            self._raise_if_few_masks(used, by)
+        else:
+            self._raise_if_few_of_a_class(used, by)
 
     def _raise_if_few_patients(self, used: list[int], by: str) -> None:
         patients = {self.cohort.cases[i].patient for i in used}
@@ -132,6 +144,21 @@ class Audit:
             got = "one patient" if len(patients) == 1 else f"{len(patients)} patients"
             advice = f"add patients, or name the right column with --patient (known from: {self.cohort.patient_evidence or 'nothing'})"
             raise TooFewError("too few patients to test on others", where=self.cohort.root, expected=f"at least {MIN_GROUPS} patients", got=got, do=advice)
+
+    def _raise_if_few_masks(self, used: list[int], by: str) -> None:
+        root, groups = self.cohort.root, self._groups_per_class(used, by)
+        if not any(groups.values()):
+            raise LabelError("every mask is empty", where=root, expected="a structure in at least some images", got=f"{len(used)} masks of background only",
+                             do="give the right masks, or name the numbers with --label NAME=NUMBER")
+        if max(groups.values()) < MIN_GROUPS:
+            unit = "patients" if by == "patient" else "distinct images"
+            name = max(groups, key=lambda each: groups[each])
+            told = f"a structure in at least {MIN_GROUPS} {unit} (training, validation and test)"
+            raise TooFewError("too few masks hold anything", where=root, expected=told, got=f"'{name}' in {groups[name]}", do="add images that show it")
+        if by == "patient" and any(issue.code == "slices" for issue in self.issues):
+            raise TooFewError("the images look like slices of one volume", where=root, expected=f"at least {MIN_GROUPS} patients",
+                              got="one patient, as it seems",
+                              do="say who the patient is with --patient ('none': each image is one), or --split-by-image, which holds out a block of slices")
 
     def _raise_if_few_of_a_class(self, used: list[int], by: str) -> None:
         target, root = self.cohort.target, self.cohort.root
@@ -160,14 +187,14 @@ class Audit:
         for i in used:
             unit = cases[i].patient if by == "patient" else f"{self.twins.clusters.get(cases[i].id, cases[i].id)}"
             label = text_of(cases[i].label)
-            for name in {part.strip() for part in label.split("|")} if target.kind == "multilabel" else {label}:
+            for name in {part.strip() for part in label.split("|")} if target.kind in ("multilabel", "mask") else {label}:
                 if name in held:
                     held[name].add(unit)
         return {name: len(units) for name, units in held.items()}
 
 
 def label_counts(cohort: Cohort) -> dict[str, Any]:
-    """Images per class (a multilabel image counts in each of its classes), or a summary of a regression's values; missing labels as "(missing)"."""
+    """Images per class (an image of several classes counts in each), or a summary of a regression's values; missing labels as "(missing)"."""
     labels = [case.label for case in cohort.cases]
     empty = sum(missing(label) for label in labels)
     counts: dict[str, Any]
@@ -175,7 +202,7 @@ def label_counts(cohort: Cohort) -> dict[str, Any]:
         values = cohort.target.encode(labels)
         values = values[np.isfinite(values)]
         counts = {"n": len(values)} | ({"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())} if len(values) else {})
-    elif cohort.target.kind == "multilabel":
+    elif cohort.target.kind in ("multilabel", "mask"):
         marks = np.nansum(cohort.target.encode(labels), 0) if labels else np.zeros(len(cohort.target.classes))
         counts = {name: int(n) for name, n in zip(cohort.target.classes, marks, strict=True)}
         empty = sum(label is None or (isinstance(label, float) and np.isnan(label)) for label in labels)

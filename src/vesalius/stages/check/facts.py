@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -14,12 +15,15 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from vesalius.core.cohort import Case, Cohort, Source
 from vesalius.core.study import Study
+from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, FormatError
-from vesalius.formats import content_hash, open_study
+from vesalius.formats import case_hash, image_hash, open_case
 from vesalius.kernels.fingerprint import fingerprint
+from vesalius.stages.check.marks import Marks, marks_of, print_inside, problem_of
 
 Progress = Callable[[int, int, str], None]
 CHUNK = 64
+CHUNK_MASKS = 4  # cases with masks are larger, and a chunk is what progress counts in
 PATIENCE_S = 8.0  # work that this process would finish sooner does not pay for the start of others (2-4 s)
 
 
@@ -27,9 +31,12 @@ PATIENCE_S = 8.0  # work that this process would finish sooner does not pay for 
 class Fact:
     """One image as it was read.
 
-    ``problem`` is None, ``empty``, ``truncated``, ``unreadable``, ``constant`` or ``no_numbers``; ``told`` is the sentence for it.
+    ``problem`` is None, ``empty``, ``truncated``, ``unreadable``, ``constant``, ``no_numbers``, ``channel_grids``, or concerns the
+    masks (`marks.problem_of`); ``told`` is the sentence for it.
     ``shape`` is ``((Z,) Y, X)``; ``nan`` counts samples that are not finite; ``axes`` are the grid's (LPS letters)
-    where the file states them; ``low``/``high`` bound the samples; ``print`` is the fingerprint (None when unreadable).
+    where the file states them, ``spacing_mm`` likewise (empty otherwise); ``marks`` is what the masks hold (None: there are none, or
+    they cannot be used); ``hash`` is of the image, ``sealed`` of image and masks ("" without masks);
+    ``low``/``high`` bound the samples; ``print`` is the fingerprint (None when unreadable).
     """
 
     id: str
@@ -47,6 +54,18 @@ class Fact:
     n_bytes: int = 0
     suffix: str = ""
     print: np.ndarray | None = None
+    channels: int = 0
+    spacing_mm: tuple[float, ...] = ()
+    marks: Marks | None = None
+    sealed: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Cases that one process reads in a row, one at a time in memory."""
+
+    cases: tuple[Case, ...]
+    target: TargetSpec
 
 
 def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None = None) -> list[Fact]:
@@ -61,7 +80,8 @@ def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None
     ------
     DataError: a worker process died (usually: out of memory).
     """
-    chunks = [cohort.cases[i : i + CHUNK] for i in range(0, len(cohort), CHUNK)]
+    size = CHUNK_MASKS if cohort.target.kind == "mask" else CHUNK
+    chunks = [Chunk(cohort.cases[i : i + size], cohort.target) for i in range(0, len(cohort), size)]
     found: list[Fact] = []
     for part in _read(chunks, jobs or _cores()):
         found += part
@@ -70,23 +90,32 @@ def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None
     return found
 
 
-def fact_of(case: Case) -> Fact:
-    """Read one image, hash it and take its fingerprint."""
+def fact_of(case: Case, target: TargetSpec | None = None) -> Fact:
+    """Read one image, hash it and take its fingerprint; for a target of masks open these too."""
     known = Fact(case.id, suffix=_suffix(case.source), n_bytes=_size(case.source))
     digest = ""
     try:
-        digest = content_hash(case.source)
-        study = open_study(case.source)
-    except FormatError as error:
+        digest = image_hash(case)
+        study = open_case(case)
+    except DataError as error:
         return _with(known, hash=digest, problem=_kind(known, error), told=str(error))
-    return _seen(_with(known, hash=digest), study)
+    fact = _seen(_with(known, hash=digest), study, joined=bool(case.channels))
+    return _marked(fact, case, target, study) if target is not None and target.kind == "mask" and fact.problem is None else fact
+
+
+def _marked(fact: Fact, case: Case, target: TargetSpec, study: Study) -> Fact:
+    try:
+        inside = print_inside(case, study)
+        return _with(fact, marks=marks_of(case, target, study), sealed=case_hash(case, fact.hash), print=fact.print if inside is None else inside)
+    except DataError as error:
+        return _with(fact, problem=problem_of(error), told=str(error))
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(chunks: Sequence[Sequence[Case]], workers: int) -> Iterator[list[Fact]]:
+def _read(chunks: Sequence[Chunk], workers: int) -> Iterator[list[Fact]]:
     """The first chunk here, to see how long one takes; the rest here too when that is soon done, else in other processes."""
     for first in chunks[:1]:
         start = time.perf_counter()
@@ -95,7 +124,7 @@ def _read(chunks: Sequence[Sequence[Case]], workers: int) -> Iterator[list[Fact]
         yield from map(_chunk, chunks[1:]) if workers == 1 or left < PATIENCE_S else _apart(chunks[1:], min(workers, len(chunks) - 1))
 
 
-def _apart(chunks: Sequence[Sequence[Case]], workers: int) -> Iterator[list[Fact]]:
+def _apart(chunks: Sequence[Chunk], workers: int) -> Iterator[list[Fact]]:
     # loky starts fresh interpreters (safe with threads, no import of the caller's script) with one BLAS thread each
     return _watched(Parallel(workers, return_as="generator", max_nbytes=None)(delayed(_chunk)(chunk) for chunk in chunks))
 
@@ -108,15 +137,16 @@ def _watched(parts: Iterable[list[Fact]]) -> Iterator[list[Fact]]:
         raise DataError("a process that read images died", got="no answer from it (most often: not enough memory)", do=advice) from error
 
 
-def _chunk(cases: Sequence[Case]) -> list[Fact]:
-    return [fact_of(case) for case in cases]
+def _chunk(chunk: Chunk) -> list[Fact]:
+    return [fact_of(case, chunk.target) for case in chunk.cases]
 
 
 def _with(fact: Fact, **changes: object) -> Fact:
     return Fact(**{**vars(fact), **changes})
 
 
-def _seen(known: Fact, study: Study) -> Fact:
+def _seen(known: Fact, study: Study, *, joined: bool = False) -> Fact:
+    """``joined``: the channels are files of their own, so that three of them are no colours."""
     image = study.image
     nan = int(study.meta.get("nan", 0))
     low, high = _bounds(image, nan)
@@ -127,8 +157,9 @@ def _seen(known: Fact, study: Study) -> Fact:
         problem, told = "constant", f"every sample is {low:g} ({known.id})"
     axes = study.grid.axes if study.grid.spacing_known and study.ndim == 3 else ""
     return _with(
-        known, problem=problem, told=told, shape=tuple(map(int, image.shape[1:])), colour=_colour(image), bits=study.bits, modality=study.modality,
-        axes=axes, nan=nan, low=low, high=high, print=fingerprint(image),
+        known, problem=problem, told=told, shape=tuple(map(int, image.shape[1:])), colour=study.channels == 3 and not joined and _colour(image),
+        bits=study.bits, modality=study.modality, axes=axes, nan=nan, low=low, high=high, print=fingerprint(image), channels=study.channels,
+        spacing_mm=study.grid.spacing_mm if study.grid.spacing_known else (),
     )
 
 
@@ -147,7 +178,9 @@ def _colour(image: np.ndarray) -> bool:
     return bool((np.abs(seen[0] - seen[1]) + np.abs(seen[1] - seen[2])).mean() > 0.02 * spread)
 
 
-def _kind(known: Fact, error: FormatError) -> str:
+def _kind(known: Fact, error: DataError) -> str:
+    if not isinstance(error, FormatError):
+        return "channel_grids"
     if known.n_bytes == 0 and "empty" in error.what:
         return "empty"
     return "truncated" if "truncated" in error.what else "unreadable"
@@ -162,3 +195,17 @@ def _size(source: Source) -> int:
     if source.member and not source.files:
         return 0
     return sum(Path(name).stat().st_size for name in (source.files or (source.path,)) if Path(name).is_file())
+
+
+def structures(cohort: Cohort, facts: Sequence[Fact]) -> dict[str, dict[str, Any]]:
+    """For each structure: in how many cases it is, its median size there with the unit, and its median number of parts."""
+    known = all(fact.spacing_mm for fact in facts if fact.marks)
+    unit = f"mm{cohort.ndim}" if known else "samples"
+    table: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(cohort.target.classes):
+        mine = [fact for fact in facts if fact.marks and fact.marks.sizes[k]]
+        sizes = [fact.marks.sizes[k] * (float(np.prod(fact.spacing_mm)) if known else 1.0) for fact in mine if fact.marks]
+        parts = [fact.marks.parts[k] for fact in mine if fact.marks]
+        table[name] = {"n_cases": len(mine), "median_size": float(np.median(sizes)) if sizes else None, "unit": unit,
+                       "median_parts": float(np.median(parts)) if parts else None}
+    return table

@@ -33,14 +33,14 @@ def label_issues(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
 
 def _missing(cohort: Cohort) -> list[Issue]:
     files = [case.id for case in cohort.cases if unlabelled(cohort, case)]
-    if not files:
+    if not files or cohort.target.kind == "mask":  # told by `masks`, each with its reason
         return []
     return [Issue.of("missing_label", "warning", f"{len(files)} images have no label; they are left out.", f"{len(files)} 张影像没有标签,已排除。", files)]
 
 
 def unlabelled(cohort: Cohort, case: Case) -> bool:
-    """Whether a case says nothing of the target; in a multilabel target an empty text says "none of them"."""
-    if cohort.target.kind == "multilabel":
+    """Whether a case says nothing of the target; in a multilabel target and of masks an empty text says "none of them"."""
+    if cohort.target.kind in ("multilabel", "mask"):
         return case.label is None or (isinstance(case.label, float) and bool(np.isnan(case.label)))
     return missing(case.label)
 
@@ -100,7 +100,7 @@ def _patients(cohort: Cohort) -> list[Issue]:
 
 
 def _conflicts(cohort: Cohort) -> list[Issue]:
-    if not cohort.patient_known or cohort.target.kind in ("regression", "multilabel"):
+    if not cohort.patient_known or cohort.target.kind in ("regression", "multilabel", "mask"):
         return []
     held: dict[str, list[Case]] = defaultdict(list)
     for case in cohort.cases:
@@ -136,7 +136,7 @@ def _notes(cohort: Cohort) -> list[Issue]:
 
 def _leaks(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
     """Facts of the file, and the table's columns for site and device, that alone tell the label."""
-    if cohort.target.kind in ("regression", "multilabel"):
+    if cohort.target.kind in ("regression", "multilabel", "mask"):
         return []
     rows = [(case, fact) for case, fact in zip(cohort.cases, facts, strict=True) if fact.shape and not missing(case.label)]
     label = np.array([text_of(case.label) for case, _ in rows])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vesalius.stages.check.audit import Audit, Issue
 from vesalius.stages.check.facts import Fact
-from vesalius.stages.check.text import summary
+from vesalius.stages.check.text import mask_rows, summary
 
 PAIRS = 12
 PICTURES = 8
@@ -34,6 +34,9 @@ body[data-lang=en] .zh,body[data-lang=zh] .en{display:none}
 <button onclick="document.body.dataset.lang=document.body.dataset.lang==='en'?'zh':'en'">English / 中文</button>
 <h1><span class="en">Audit of {{ name }}</span><span class="zh">{{ name }} 数据检查</span></h1>
 {% for lang, rows in summaries %}<table class="{{ lang }}">{% for key, value in rows %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+{% endfor %}
+{% for lang, (heads, rows) in structures if rows %}<table class="{{ lang }}"><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
 {% endfor %}
 <h2><span class="en">Findings</span><span class="zh">发现</span></h2>
 {% if not issues %}<p><span class="en">Nothing was found wrong.</span><span class="zh">未发现问题。</span></p>{% endif %}
@@ -57,7 +60,9 @@ def to_html(audit: Audit, lang: str = "en") -> str:
     page = Environment(autoescape=True).from_string(PAGE)
     name = audit.cohort.root.rstrip("/").rsplit("/", 1)[-1]
     summaries = [(each, summary(audit, each)) for each in ("en", "zh")]  # type: ignore[arg-type]
-    return page.render(name=name, lang=lang, summaries=summaries, issues=audit.issues, pictures=_pictures(facts), pairs=_pairs(audit, facts))
+    structures = [(each, mask_rows(audit, each)) for each in ("en", "zh")]  # type: ignore[arg-type]
+    return page.render(name=name, lang=lang, summaries=summaries, structures=structures, issues=audit.issues, pictures=_pictures(facts),
+                       pairs=_pairs(audit, facts))
 
 
 def _pictures(facts: dict[str, Fact]) -> Callable[[Issue], list[tuple[str, Markup]]]:

@@ -22,6 +22,7 @@ PROBLEMS = {
     "empty": ("files are empty (0 bytes)", "个文件为空(0 字节)"),
     "truncated": ("files are cut short or damaged", "个文件被截断或损坏"),
     "constant": ("images are constant: every sample has the same value", "张影像为常数:所有像素值相同"),
+    "channel_grids": ("images have channels that do not fit together", "张影像的各通道文件不一致"),
     "no_numbers": ("images hold no numbers (only NaN)", "张影像不含有效数值(全为 NaN)"),
 }
 

@@ -10,12 +10,15 @@ from vesalius.formats import recognise
 from vesalius.stages.check.audit import Audit
 from vesalius.stages.check.facts import Fact, gather
 from vesalius.stages.check.labels import label_issues, unlabelled
+from vesalius.stages.check.masks import REASONS as MASK_REASONS
+from vesalius.stages.check.masks import labelled, mask_issues
 from vesalius.stages.check.pictures import picture_issues
 from vesalius.stages.check.twins import find_twins, twin_issues
 
 Progress = Callable[[int, int, str], None]
 ORDER = ("error", "warning", "info")
-REASONS = {"unreadable": "cannot be read", "empty": "empty file", "truncated": "truncated file", "constant": "constant image", "no_numbers": "no numbers in it"}
+REASONS = {"unreadable": "cannot be read", "empty": "empty file", "truncated": "truncated file", "constant": "constant image", "no_numbers": "no numbers in it",
+           "channel_grids": "channels that do not fit together", **MASK_REASONS}
 
 
 def check(
@@ -42,8 +45,10 @@ def audit_cohort(cohort: Cohort, *, jobs: int | None = None, progress: Progress 
     """Audit a cohort that has been recognised already; see `check`."""
     start = time.perf_counter()
     facts = gather(cohort, jobs=jobs, progress=progress)
+    is_mask = cohort.target.kind == "mask"
+    cohort = labelled(cohort, facts) if is_mask else cohort
     twins = find_twins(cohort, facts, progress=progress)
-    issues = [*picture_issues(cohort, facts), *label_issues(cohort, facts), *twin_issues(cohort, twins)]
+    issues = [*picture_issues(cohort, facts), *(mask_issues(cohort, facts) if is_mask else ()), *label_issues(cohort, facts), *twin_issues(cohort, twins)]
     issues.sort(key=lambda issue: ORDER.index(issue.severity))
     return Audit(cohort, tuple(facts), twins, tuple(issues), _excluded(cohort, facts), time.perf_counter() - start)
 

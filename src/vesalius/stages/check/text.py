@@ -19,11 +19,13 @@ WORDS = {
     "en": {
         "data": "Data", "images": "Images", "patients": "Patients", "target": "Target", "labels": "Labels", "sizes": "Sizes", "left": "Left out",
         "none": "Nothing was found wrong.", "more": "and {} more", "each": "each image counts as one",
+        "structure": "Structure", "cases": "Cases", "size": "Median size", "parts": "Median parts",
         "took": "{} images in {:.1f} s ({:.0f} a second)", "other": "{} other sizes",
     },
     "zh": {
         "data": "数据", "images": "影像", "patients": "患者", "target": "目标", "labels": "标签", "sizes": "尺寸", "left": "已排除",
         "none": "未发现问题。", "more": "另有 {} 个", "each": "每张影像视为一名患者",
+        "structure": "结构", "cases": "病例数", "size": "中位大小", "parts": "中位连通区数",
         "took": "{} 张影像,用时 {:.1f} 秒(每秒 {:.0f} 张)", "other": "其他 {} 种尺寸",
     },
 }
@@ -44,6 +46,9 @@ def print_audit(audit: Audit, console: Console, lang: Lang = "en") -> None:
         table.add_row(Text(name, "bold"), Text(value))
     console.print(table)
     console.print()
+    if audit.cohort.target.kind == "mask":
+        console.print(_structures(audit, lang))
+        console.print()
     for issue in audit.issues:
         console.print(_line(issue, lang))
     if not audit.issues:
@@ -67,6 +72,24 @@ def summary(audit: Audit, lang: Lang = "en") -> list[tuple[str, str]]:
         (words["sizes"], ", ".join(shapes + more)),
     ]
     return rows + ([(words["left"], str(len(audit.excluded)))] if audit.excluded else [])
+
+
+def mask_rows(audit: Audit, lang: Lang = "en") -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table of structures; empty for a target without masks."""
+    words = WORDS[lang]
+    if audit.cohort.target.kind != "mask":
+        return [], []
+    rows = [[name, str(facts["n_cases"]), "-" if facts["median_size"] is None else f"{facts['median_size']:,.4g} {facts['unit']}",
+             "-" if facts["median_parts"] is None else f"{facts['median_parts']:g}"] for name, facts in audit.masks().items()]
+    return [words[key] for key in ("structure", "cases", "size", "parts")], rows
+
+
+def _structures(audit: Audit, lang: Lang) -> Table:
+    heads, rows = mask_rows(audit, lang)
+    table = Table(*heads, box=None, padding=(0, 2))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _line(issue: Issue, lang: Lang) -> Text:
