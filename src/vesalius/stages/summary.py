@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 NAMES = {
+    "dice": ("mean Dice", "平均 Dice"), "nsd": ("surface Dice (NSD)", "表面 Dice（NSD）"), "hd95": ("HD95", "HD95"), "size_error": ("size error", "大小误差"),
+    "lesion_f1": ("F1 of lesions", "病灶 F1 值"),
     "auc": ("AUC", "AUC"), "ap": ("average precision", "平均精度"), "accuracy": ("accuracy", "准确率"), "sensitivity": ("sensitivity", "灵敏度"),
     "specificity": ("specificity", "特异度"), "kappa": ("kappa", "kappa"), "mae": ("mean absolute error", "平均绝对误差"), "r2": ("R²", "R²"),
 }
 SAYS = {
     "test": ("Test set ({n} images of {p} patients, looked at {looks} times):", "测试集（{p} 名患者的 {n} 张图像，已查看 {looks} 次）："),
+    "each": ("  {name} of each structure: {figures}", "  各结构{name}：{figures}"),
+    "crossed": (
+        "Cross-validation (another figure than the test's; {n} images of {p} patients, each marked by a network that had not seen it):",
+        "交叉验证（与测试集结果不同；{p} 名患者的 {n} 张图像，每张由未见过它的网络标注）：",
+    ),
     "gain": (
         "Against the best baseline ({over}): {value:+.3f} {metric} (95 % interval {low:+.3f} to {high:+.3f}).",
         "与最佳基线（{over}）相比：{metric} {value:+.3f}（95% 区间 {low:+.3f} 至 {high:+.3f}）。",
@@ -19,21 +26,46 @@ SAYS = {
     "report": ("Report: {path}", "报告：{path}"),
     "doctor": ("Research use: a doctor decides.", "仅供研究使用：由医生作出判断。"),
 }
+IN_CROSSED = 3
+"""Figures of the cross-validation that are told."""
 
 
 def summary(run: Path, lang: str = "en") -> str:
-    """Main figures with intervals, the gain over the best baseline, warnings, and where the report is."""
+    """Main figures with intervals, the gain over the best baseline, warnings, and where the report is.
+
+    Of masks also each structure's Dice, and the cross-validated figures where there are folds, apart and named as such.
+    """
     metrics = json.loads((run / "metrics.json").read_text("utf-8"))
     which = 1 if lang == "zh" else 0
-    test = metrics["test"]
-    first = next(iter(test.values()), {"n_images": 0, "n_patients": 0})
-    lines = [SAYS["test"][which].format(n=first["n_images"], p=first["n_patients"], looks=metrics["looks_at_test"])]
-    lines += [_figure(NAMES[name][which], test[name]) for name in NAMES if name in test]
+    lines = [SAYS["test"][which].format(**_counted(metrics["test"]), looks=metrics["looks_at_test"]), *_figures(metrics["test"], which)]
+    lines += _each(metrics, which)
+    crossed = metrics.get("cross_validation")
+    if crossed:
+        lines += [SAYS["crossed"][which].format(**_counted(crossed)), *_figures(crossed, which)[:IN_CROSSED]]
     gain = metrics.get("gain")
     if gain:
         lines.append(SAYS["gain"][which].format(**gain))
     lines += [note[lang] for note in metrics.get("notes", [])]
     return "\n".join([*lines, SAYS["report"][which].format(path=run / "report.html"), SAYS["doctor"][which]])
+
+
+def _counted(figures: dict[str, Any]) -> dict[str, int]:
+    """Images and patients of the figure that most of them have a part in."""
+    most: dict[str, Any] = max(figures.values(), key=lambda figure: int(figure.get("n_images") or 0), default={})
+    return {"n": most.get("n_images", 0), "p": most.get("n_patients", 0)}
+
+
+def _figures(figures: dict[str, Any], which: int) -> list[str]:
+    return [_figure(NAMES[name][which], figures[name]) for name in NAMES if (figures.get(name) or {}).get("value") is not None]
+
+
+def _each(metrics: dict[str, Any], which: int) -> list[str]:
+    """Dice of each structure, where there are several."""
+    seen = metrics.get("per_class", {}).get("test", {})
+    found = [f"{name} {each['dice']['value']:.3f}" for name, each in seen.items() if (each.get("dice") or {}).get("value") is not None]
+    if len(found) < 2:
+        return []
+    return [SAYS["each"][which].format(name=("Dice", " Dice")[which], figures=("、" if which else ", ").join(found))]
 
 
 def _figure(name: str, figure: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from sklearn import metrics as sk
 
 from vesalius.core.target import TargetSpec
 from vesalius.plan import Plan
+
+sys.path.insert(0, str(Path(__file__).parent))
+from maskrun import write_mask_run
 
 CLASSES = {
     "binary": ("normal", "pneumonia"), "multiclass": ("normal", "bacterial pneumonia", "viral pneumonia", "结核"),
@@ -233,3 +237,15 @@ def made_runs(tmp_path_factory):
 def run_of(made_runs, tmp_path):
     """A factory: kind of target to a fresh copy of a run folder."""
     return lambda kind="binary": Path(shutil.copytree(made_runs[kind], tmp_path / "run", dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="session")
+def made_masks(tmp_path_factory):
+    """A run folder of masks, made once."""
+    return write_mask_run(tmp_path_factory.mktemp("masks") / "run")
+
+
+@pytest.fixture
+def mask_run(made_masks, tmp_path):
+    """A fresh copy of it."""
+    return Path(shutil.copytree(made_masks, tmp_path / "masks"))

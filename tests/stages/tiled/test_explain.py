@@ -225,7 +225,7 @@ def test_outlines_and_fills() -> None:
     shown = outlined(np.zeros((20, 20, 3), np.uint8), truth, predicted)
     assert tuple(shown[2, 5]) == TRUTH and tuple(shown[15, 10]) == PREDICTION
     assert tuple(shown[4, 4]) == tuple(int(0.3 * c + 0.5) for c in TRUTH) and tuple(shown[13, 13]) == tuple(int(0.3 * c + 0.5) for c in PREDICTION)
-    assert not shown[8:10, 8:10].any() and not shown[0].any()
+    assert tuple(shown[3, 5]) == TRUTH and not shown[8:10, 8:10].any() and not shown[0].any()
     assert tuple(outlined(np.zeros((20, 20, 3), np.uint8), truth, truth)[2, 5]) == BOTH
 
 

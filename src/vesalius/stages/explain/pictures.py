@@ -76,6 +76,8 @@ def overlay(rgb: np.ndarray, heat: np.ndarray, alpha: float = 0.6) -> np.ndarray
 
 TRUTH, PREDICTION, BOTH = (64, 190, 255), (255, 150, 60), (255, 255, 255)
 """Colours of an outline that only the truth has, only the prediction, and both; they differ in lightness and to every eye."""
+RIM = 2
+"""Width of an outline in pixels."""
 FILL = 0.3
 """Opacity of what is in one of the two masks alone."""
 
@@ -83,12 +85,12 @@ FILL = 0.3
 def outlined(rgb: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Both masks ``[Y, X]`` over a picture ``[Y, X, 3]``: their outlines, and lightly filled what only one of them holds.
 
-    The outline lies inside the mask and is one pixel wide; scale the picture and the masks before.
+    The outline lies inside the mask and is `RIM` pixels wide; scale the picture and the masks before.
     """
     shown = rgb.astype(np.float32)
     for only, colour in ((truth & ~predicted, TRUTH), (predicted & ~truth, PREDICTION)):
         shown[only] = shown[only] * (1 - FILL) + np.array(colour) * FILL
-    rims = [mask & ~ndimage.binary_erosion(mask, border_value=1) for mask in (truth, predicted)]
+    rims = [mask & ~ndimage.binary_erosion(mask, iterations=RIM, border_value=1) for mask in (truth, predicted)]
     for rim, colour in ((rims[0], TRUTH), (rims[1], PREDICTION), (rims[0] & rims[1], BOTH)):
         shown[rim] = colour
     return (shown + 0.5).astype(np.uint8)

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vesalius.stages.report import masktables
 from vesalius.stages.report.facts import RunFacts, read_run
 from vesalius.stages.report.summary import banners, notes, paragraph
 from vesalius.stages.report.tables import Table, figures, labels, per_class
-from vesalius.stages.report.texts import name_of, say
+from vesalius.stages.report.texts import TEXTS, name_of, say
 
 
 def model_card(run: Path | RunFacts, metrics: dict[str, Any] | None = None) -> str:
@@ -41,13 +42,14 @@ def _data(facts: RunFacts) -> str:
 
 
 def _results(facts: RunFacts) -> str:
-    shown = [markdown(each) for each in (figures(facts), per_class(facts)) if each]
+    shown = [markdown(each) for each in (figures(facts), per_class(facts), masktables.sizes(facts), masktables.lesions(facts)) if each]
+    shown += [plain(each.en) for each in masktables.empties(facts)]
     return f"## {say('h.figures').en}\n\n" + "\n\n".join(shown) if shown else ""
 
 
 def _use(facts: RunFacts) -> str:
     kind = name_of("kind", facts.target.kind).en if facts.target else "–"
-    lines = [say("card.use", kind=kind), say("card.not_use"), say("doctor")]
+    lines = [name_of("use", facts.kind) if f"use.{facts.kind}" in TEXTS else say("card.use", kind=kind), say("card.not_use"), say("doctor")]
     return f"## {say('card.intended').en}\n\n" + "\n".join(f"- {plain(line.en)}" for line in lines)
 
 

@@ -17,7 +17,9 @@ from vesalius.errors import RunError
 from vesalius.plan import Plan
 
 PARTS = ("train", "validation", "test")
-LOWER_IS_BETTER = ("mae", "rmse", "brier", "ece", "nll")
+LOWER_IS_BETTER = ("mae", "rmse", "brier", "ece", "nll", "hd95", "size_error")
+PRIMARY = {"regression": "mae", "mask": "dice"}
+"""The main figure of a kind where ``metrics.json`` does not say it; AUC otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,12 @@ class RunFacts:
 
     @property
     def primary(self) -> str:
-        regression = self.target is not None and self.target.kind == "regression"
-        return str(self.metrics.get("primary") or ("mae" if regression else "auc"))
+        return str(self.metrics.get("primary") or PRIMARY.get(self.kind, "auc"))
+
+    @property
+    def kind(self) -> str:
+        """Kind of the target, or nothing where no file states it."""
+        return self.target.kind if self.target else ""
 
     @property
     def used(self) -> pd.DataFrame | None:

@@ -3,57 +3,109 @@
 from __future__ import annotations
 
 import base64
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from vesalius.errors import RunError
 from vesalius.stages.report.facts import RunFacts
-from vesalius.stages.report.texts import Both, name_of, say
+from vesalius.stages.report.summary import number
+from vesalius.stages.report.texts import Both, name_of, say, worded
 
 PICTURE_BYTES = 3_300_000
 """Pictures beyond this are left in the folder: as text they take a third more, and the page stays below 5 MB."""
 ROLES = ("best", "worst", "uncertain")
+MASK_ROLES = ("worst", "middle", "best")
+LIGHTER = 86
+"""Quality of the JPEG that stands for a picture where the PNGs are too large together."""
 
 Group = tuple[Both, tuple[dict[str, Any], ...]]
 
 
-def pictured(facts: RunFacts) -> tuple[list[Group], int]:
+Picture = tuple[str, str | None]
+"""A file in ``explain/`` and what it shows (None: the image itself)."""
+Describe = Callable[[RunFacts, dict[str, Any]], dict[str, Any]]
+"""The words of a case: ``lines``, and ``sign`` and ``right`` where it is right or wrong."""
+
+
+def pictured(facts: RunFacts, roles: Sequence[str], describe: Describe) -> tuple[list[Group], int]:
     """The cases by role, and how many pictures were left in the folder because the page would grow too large."""
-    left, dropped = PICTURE_BYTES, 0
+    small, left, dropped = _fits(facts), PICTURE_BYTES, 0
     groups: list[Group] = []
-    for role in ROLES:
+    for role in roles:
         shown = []
         for case in (c for c in facts.cases if c["role"] == role):
-            pictures, size = _pictures(facts, case, left)
-            dropped += 1 + len(case.get("maps", [])) - len(pictures)
+            pictures, size = _pictures(facts, case, left, small)
+            dropped += len(wanted(case)) - len(pictures)
             left -= size
             if pictures:
-                shown.append(_case(facts, case, pictures))
+                shown.append({"id": case["id"], "pictures": pictures} | describe(facts, case))
         if shown:
-            groups.append((name_of("role", role), tuple(shown)))
+            groups.append((worded(f"role.{role}", facts.kind), tuple(shown)))
     return groups, dropped
 
 
-def _pictures(facts: RunFacts, case: dict[str, Any], left: int) -> tuple[list[dict[str, Any]], int]:
+def wanted(case: dict[str, Any]) -> list[Picture]:
+    """The pictures of a case, in the order in which they are shown."""
+    named = [(case[what], what) for what in ("overlay", "uncertainty") if case.get(what)]
+    return [(case["image"], None), *named, *((m["file"], m["method"]) for m in case.get("maps", []))]
+
+
+def _fits(facts: RunFacts) -> bool:
+    """Whether all pictures find room as they are."""
+    paths = [_path(facts, file) for case in facts.cases for file, _ in wanted(case)]
+    return sum(path.stat().st_size for path in paths if path.is_file()) <= PICTURE_BYTES
+
+
+def _path(facts: RunFacts, file: str) -> Path:
+    return facts.run / "explain" / Path(str(file)).name
+
+
+def _pictures(facts: RunFacts, case: dict[str, Any], left: int, small: bool) -> tuple[list[dict[str, Any]], int]:
     """Pictures of a case as data URIs while there is room; only files that lie in ``explain/`` itself."""
-    wanted = [(case["image"], None), *((m["file"], m["method"]) for m in case.get("maps", []))]
     found, size = [], 0
-    for file, method in wanted:
-        path = facts.run / "explain" / Path(str(file)).name
-        if not path.is_file() or path.stat().st_size + size > left:
+    for file, method in wanted(case):
+        path = _path(facts, file)
+        if not path.is_file():
             continue
-        data = path.read_bytes()
+        data, kind = (path.read_bytes(), "png") if small else (_lighter(path), "jpeg")
+        if len(data) + size > left:
+            continue
         size += len(data)
-        name = say("case.image", id=case["id"]) if method is None else say("case.map", method=name_of("method", method), id=case["id"])
         short = None if method is None else name_of("method", method)
-        found.append({"uri": "data:image/png;base64," + base64.b64encode(data).decode(), "alt": name, "short": short})
+        name = say("case.image", id=case["id"]) if short is None else say(_alt(method), method=short, id=case["id"])
+        found.append({"uri": f"data:image/{kind};base64," + base64.b64encode(data).decode(), "alt": name, "short": short})
     return found, size
 
 
-def _case(facts: RunFacts, case: dict[str, Any], pictures: list[dict[str, Any]]) -> dict[str, Any]:
-    regression = facts.target is not None and facts.target.kind == "regression"
-    right = None if regression else set(str(case["label"]).split("|")) == set(str(case["predicted"]).split("|"))
+def _alt(method: str | None) -> str:
+    return "case.view" if method in ("overlay", "largest", "uncertainty") else "case.map"
+
+
+def _lighter(path: Path) -> bytes:
+    """The picture as JPEG, about a fifth of the PNG; colours are kept at full resolution, so that outlines stay sharp."""
+    store = io.BytesIO()
+    try:
+        Image.open(path).convert("RGB").save(store, "JPEG", quality=LIGHTER, subsampling=0)
+    except OSError as error:
+        raise RunError("a picture of the run folder is damaged", where=path, got=str(error).partition("\n")[0], do="run 'vesalius fit' again") from error
+    return store.getvalue()
+
+
+def labelled_case(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
+    """Truth, prediction and probability of an image as a whole; a value is neither right nor wrong."""
+    right = None if facts.kind == "regression" else set(str(case["label"]).split("|")) == set(str(case["predicted"]).split("|"))
     lines = [say("case.truth", label=case["label"]), say("case.predicted", label=case["predicted"])]
     if case.get("probability") is not None:
         lines.append(say("case.p", p=f"{case['probability']:.3f}"))
     sign = None if right is None else say("case.right" if right else "case.wrong")
-    return {"id": case["id"], "pictures": pictures, "lines": lines, "right": right, "sign": sign}
+    return {"lines": lines, "right": right, "sign": sign}
+
+
+def masked_case(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
+    """The class that is worst in this case, and how bad it is."""
+    lines = [say("case.class", name=case["class"]), say("case.dice", dice=number(case.get("dice")))]
+    return {"lines": lines, "right": None, "sign": None}

@@ -1,13 +1,14 @@
-"""What each section of the page shows, in the order of the page."""
+"""What each section of the page shows; `kinds` says which of them a kind of target has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vesalius.stages.report import charts, tables
 from vesalius.stages.report.charts import Figure
 from vesalius.stages.report.facts import RunFacts
-from vesalius.stages.report.pictured import Group, pictured
+from vesalius.stages.report.pictured import ROLES, Group, labelled_case, pictured
 from vesalius.stages.report.summary import classes_of, data_size_notes, gain_sentence
 from vesalius.stages.report.tables import Table
 from vesalius.stages.report.texts import Both, name_of, same, say
@@ -29,15 +30,11 @@ class Section:
         return say(f"h.{self.name}")
 
 
-def sections(facts: RunFacts) -> list[Section]:
-    """All sections in the order of the page."""
-    return [
-        _figures(facts), _curves(facts), *_confusion(facts), *_classes(facts), _baselines(facts), _cases(facts), _data(facts), _split(facts),
-        *_ranking(facts), _training(facts), _datasize(facts), _plan(facts), _model(facts), _environment(facts),
-    ]
+Maker = Callable[[RunFacts], Section | None]
+"""Makes one section; None where the section has no meaning in this run."""
 
 
-def _section(name: str, files: str, figures: list[Figure | None], shown: list[Table | None], lead: list[Both] | None = None, has_file: bool = False) -> Section:
+def section(name: str, files: str, figures: list[Figure | None], shown: list[Table | None], lead: list[Both] | None = None, has_file: bool = False) -> Section:
     """A section, or the sentence why it is left out."""
     drawn, listed = tuple(f for f in figures if f), tuple(t for t in shown if t)
     if not drawn and not listed:
@@ -45,86 +42,81 @@ def _section(name: str, files: str, figures: list[Figure | None], shown: list[Ta
     return Section(name, tuple(lead or ()), drawn, listed)
 
 
-def _figures(facts: RunFacts) -> Section:
-    return _section("figures", "metrics.json", [], [tables.figures(facts)], has_file=bool(facts.metrics))
+def results(facts: RunFacts) -> Section:
+    return section("figures", "metrics.json", [], [tables.figures(facts)], has_file=bool(facts.metrics))
 
 
-def _curves(facts: RunFacts) -> Section:
+def curves(facts: RunFacts) -> Section:
     drawn = [charts.curve(facts, "roc"), charts.curve(facts, "pr"), charts.reliability(facts), charts.histogram(facts), charts.scatter(facts)]
     found = facts.metrics.get("calibration") or {}
     on = name_of("legend", found.get("chosen_on", "validation"))
     lead = [say("cal.method", method=name_of("method", found["method"]), on=on)] if found.get("method") else []
     calibrated = [tables.calibration(facts)] if any(drawn) else []
-    return _section("curves", "metrics.json", drawn, calibrated, lead, has_file=bool(facts.metrics))
+    return section("curves", "metrics.json", drawn, calibrated, lead, has_file=bool(facts.metrics))
 
 
-def _kind(facts: RunFacts) -> str:
-    return facts.target.kind if facts.target else ""
+def confusion(facts: RunFacts) -> Section:
+    """Where an image has one class; elsewhere there is nothing to confuse."""
+    return section("confusion", "metrics.json", [], [tables.confusion(facts)], has_file=bool(facts.metrics))
 
 
-def _confusion(facts: RunFacts) -> list[Section]:
-    """Where an image has one class; otherwise there is nothing to confuse and no section."""
-    if _kind(facts) in ("multilabel", "regression"):
-        return []
-    return [_section("confusion", "metrics.json", [], [tables.confusion(facts)], has_file=bool(facts.metrics))]
+def classes(facts: RunFacts) -> Section:
+    return section("classes", "metrics.json", [], [tables.per_class(facts)], has_file=bool(facts.metrics))
 
 
-def _classes(facts: RunFacts) -> list[Section]:
-    if _kind(facts) == "regression":
-        return []
-    return [_section("classes", "metrics.json", [], [tables.per_class(facts)], has_file=bool(facts.metrics))]
-
-
-def _baselines(facts: RunFacts) -> Section:
+def baselines(facts: RunFacts) -> Section:
     said = gain_sentence(facts)
     lead = [said] if said else []
-    return _section("baselines", "metrics.json", [charts.forest(facts)], [tables.baselines(facts)], lead, has_file=bool(facts.metrics))
+    return section("baselines", "metrics.json", [charts.forest(facts)], [tables.baselines(facts)], lead, has_file=bool(facts.metrics))
 
 
-def _data(facts: RunFacts) -> Section:
+def data(facts: RunFacts, *more: Table | None) -> Section:
+    """What the check found; ``more`` tables stand between the facts and the issues."""
     audit = facts.audit
     if not audit:
-        return _section("data", "audit.json", [], [])
+        return section("data", "audit.json", [], [])
     lead = [say("audit.lead", n=f"{audit.get('n_images', 0):,}", p=f"{audit.get('n_patients', 0):,}", layout=name_of("layout", str(audit.get("layout", "–"))))]
     if audit.get("patient_evidence"):
         lead.append(say("audit.evidence", evidence=str(audit["patient_evidence"]).rstrip(". 。")))
     issues = tables.issues(facts)
-    return _section("data", "audit.json", [], [tables.audited(facts), issues], lead if issues else [*lead, say("audit.clean")], has_file=True)
+    return section("data", "audit.json", [], [tables.audited(facts), *more, issues], lead if issues else [*lead, say("audit.clean")], has_file=True)
 
 
-def _split(facts: RunFacts) -> Section:
+def split(facts: RunFacts) -> Section:
     lead = []
     if facts.cohort is not None and "excluded_because" in facts.cohort:
         why = facts.cohort.loc[facts.cohort["split"] == "excluded", "excluded_because"].fillna("–").astype(str).value_counts()
         lead = [say("excluded", n=f"{n:,}", why=reason) for reason, n in list(why.items())[:10]]
-    return _section("split", "cohort.parquet", [], [tables.labels(facts)], lead, has_file=facts.cohort is not None)
+    return section("split", "cohort.parquet", [], [tables.labels(facts)], lead, has_file=facts.cohort is not None)
 
 
-def _ranking(facts: RunFacts) -> list[Section]:
+def ranking(facts: RunFacts) -> Section | None:
+    """Only where several networks were compared."""
     found = tables.ranking(facts)
-    return [Section("ranking", tables=(found,))] if found else []
+    return Section("ranking", tables=(found,)) if found else None
 
 
-def _training(facts: RunFacts) -> Section:
+def training(facts: RunFacts, *more: Figure | None) -> Section:
+    """The learning curves; ``more`` figures follow them."""
     lead = []
     best = facts.best_epoch
     if best is not None and facts.history is not None:
         lead = [say("training.kept", epochs=len(facts.history), best=best)]
-    return _section("training", "log/history.csv", list(charts.learning(facts)), [], lead, has_file=facts.history is not None)
+    return section("training", "log/history.csv", [*charts.learning(facts), *more], [], lead, has_file=facts.history is not None)
 
 
-def _datasize(facts: RunFacts) -> Section:
-    return _section("datasize", "metrics.json", [charts.data_size(facts)], [], data_size_notes(facts), has_file=bool(facts.metrics))
+def datasize(facts: RunFacts) -> Section:
+    return section("datasize", "metrics.json", [charts.data_size(facts)], [], data_size_notes(facts), has_file=bool(facts.metrics))
 
 
-def _plan(facts: RunFacts) -> Section:
+def plan(facts: RunFacts) -> Section:
     lead = [say("plan.lead"), say("plan.hash", hash=facts.plan.hash)] if facts.plan else []
-    return _section("plan", "plan.toml", [], [t for _, t in tables.plan(facts)], lead)
+    return section("plan", "plan.toml", [], [t for _, t in tables.plan(facts)], lead)
 
 
-def _model(facts: RunFacts) -> Section:
+def model(facts: RunFacts) -> Section:
     if facts.weights_hash is None:
-        return _section("model", "model/weights.safetensors", [], [])
+        return section("model", "model/weights.safetensors", [], [])
     target = facts.target
     lead = [say("model.files"), say("not_device"), say("doctor")]
     rows = [(say("col.kind"), name_of("kind", target.kind)), (say("col.class"), classes_of(target))] if target else []
@@ -133,14 +125,14 @@ def _model(facts: RunFacts) -> Section:
     return Section("model", tuple(lead), tables=(shown,), code=f"vesalius predict {facts.run.resolve().name} IMAGE --out DIR")
 
 
-def _environment(facts: RunFacts) -> Section:
+def environment(facts: RunFacts) -> Section:
     lead = [] if facts.environment else [say("missing", files="environment.json")]
-    return _section("environment", "environment.json", [], [tables.environment(facts)], lead)
+    return section("environment", "environment.json", [], [tables.environment(facts)], lead)
 
 
-def _cases(facts: RunFacts) -> Section:
+def cases(facts: RunFacts) -> Section:
     if not facts.cases:
-        return _section("cases", "explain/cases.json", [], [])
-    groups, dropped = pictured(facts)
+        return section("cases", "explain/cases.json", [], [])
+    groups, dropped = pictured(facts, ROLES, labelled_case)
     lead = [say("cases.lead")] + ([say("cases.capped", n=dropped)] if dropped else [])
     return Section("cases", tuple(lead), cases=tuple(groups))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vesalius.core.target import TargetSpec
 from vesalius.stages.report.facts import LOWER_IS_BETTER, PARTS, RunFacts
-from vesalius.stages.report.texts import Both, name_of, same, say
+from vesalius.stages.report.texts import Both, name_of, same, say, worded
 
 SHOWN_CLASSES = 12
+TELLS = {"tells": 0.5, "little": 0.1, "not": float("-inf")}
+"""From which share (see `doubt_share`) the uncertainty is said to tell, to tell a little, or not to tell."""
 DATA_SIZE_NOTES = "more-patients"
 
 
@@ -47,7 +50,7 @@ def with_interval(figure: dict[str, Any], key: str = "interval", form: Any = num
 
 def sentences(facts: RunFacts) -> list[Both]:
     """The summary, in order; sentences whose facts are absent are left out."""
-    found = [_asked(facts.target), _used(facts), _main(facts), _operating(facts), gain_sentence(facts), _looks(facts)]
+    found = [make(facts) for make in SENTENCES.get(facts.kind, SENTENCES[""])]
     return [each for each in found if each is not None] + [say("doctor")]
 
 
@@ -64,7 +67,8 @@ def classes_of(target: TargetSpec) -> Both:
     return Both(", ".join(names + more), "、".join(names + more))
 
 
-def _asked(target: TargetSpec | None) -> Both | None:
+def _asked(facts: RunFacts) -> Both | None:
+    target = facts.target
     if target is None:
         return None
     if target.kind == "binary":
@@ -86,7 +90,7 @@ def _main(facts: RunFacts) -> Both | None:
     if figure is None:
         return None
     n, p = f"{figure.get('n_images', 0):,}", f"{figure.get('n_patients', 0):,}"
-    return say("main", n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
+    return worded("main", facts.kind, n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
 
 
 def _operating(facts: RunFacts) -> Both | None:
@@ -133,6 +137,44 @@ def _looks(facts: RunFacts) -> Both | None:
     return say("looks.one") if looks == 1 else say("looks.many", n=looks)
 
 
+def _by_class(facts: RunFacts) -> Both | None:
+    """The main figure of each class, where there are a few."""
+    seen = facts.metrics.get("per_class", {}).get("test", {})
+    found = [(name, figures[facts.primary]) for name, figures in seen.items() if (figures.get(facts.primary) or {}).get("value") is not None]
+    if not 2 <= len(found) <= SHOWN_CLASSES:
+        return None
+    each = [f"{name} {number(figure['value'])}" for name, figure in found]
+    return say("by_class", figures=Both(", ".join(each), "、".join(each)))
+
+
+def _crossed(facts: RunFacts) -> Both | None:
+    """The cross-validated figure, named as such: it is of other networks and other cases than the test's."""
+    figure = (facts.metrics.get("cross_validation") or {}).get(facts.primary)
+    if not figure or figure.get("value") is None:
+        return None
+    n, p = f"{figure.get('n_images', 0):,}", f"{figure.get('n_patients', 0):,}"
+    return say("crossed", n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
+
+
+def doubt_share(facts: RunFacts) -> float | None:
+    """How much of what a perfect order of the cases would gain over a random one the uncertainty gains: 1 all, 0 nothing."""
+    found = facts.metrics.get("uncertainty") or {}
+    ends = [found.get(name) for name in ("aurc", "aurc_best", "aurc_chance")]
+    if any(end is None or end != end for end in ends):
+        return None
+    aurc, best, chance = map(float, ends)  # type: ignore[arg-type]
+    return (chance - aurc) / (chance - best) if chance > best else None
+
+
+def doubt_sentence(facts: RunFacts) -> Both | None:
+    """Whether the uncertainty tells which cases to look at again."""
+    share = doubt_share(facts)
+    if share is None:
+        return None
+    key = next(name for name, least in TELLS.items() if share >= least)
+    return say(f"doubt.{key}", share=f"{100 * max(share, 0):.0f}")
+
+
 def banners(facts: RunFacts) -> list[Both]:
     """What makes the figures unbelievable; shown in red above everything else."""
     leaks, found = facts.leaks, []
@@ -165,3 +207,8 @@ def notes(facts: RunFacts) -> list[Both]:
     if verdict(facts) == "unclear" and "gain-unclear" not in {note.get("code") for note in found}:
         said.append(say("warn.gain"))
     return list(dict.fromkeys([*said, say("not_device")]))
+
+
+LABELLED: tuple[Callable[[RunFacts], Both | None], ...] = (_asked, _used, _main, _operating, gain_sentence, _looks)
+SENTENCES = {"": LABELLED, "mask": (_asked, _used, _main, _by_class, _crossed, gain_sentence, doubt_sentence, _looks)}
+"""What the summary says of each kind of target; of the others what stands under ``""``."""

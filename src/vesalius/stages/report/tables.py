@@ -11,9 +11,13 @@ import pandas as pd
 from vesalius.core.target import SEPARATOR, missing, text_of
 from vesalius.stages.report.facts import PARTS, RunFacts
 from vesalius.stages.report.summary import number, with_interval
-from vesalius.stages.report.texts import Both, name_of, same, say
+from vesalius.stages.report.texts import Both, name_of, same, say, worded
 
 MOST_ROWS = 60
+MOST_FIGURES = 7
+"""Figures with intervals that fit beside one another."""
+SEVERAL = ("multilabel", "mask")
+"""Kinds whose label names several classes at once."""
 DASH = same("–")
 CONFUSION_CLASSES = 30
 
@@ -49,13 +53,14 @@ def _figure(figure: dict[str, Any] | None) -> Both:
 
 
 def figures(facts: RunFacts) -> Table | None:
-    """Every figure of the network on test and validation."""
-    test, validation = facts.metrics.get("test", {}), facts.metrics.get("validation", {})
-    names = list(dict.fromkeys([*test, *validation]))
+    """Every figure of the network on test and validation, and from cross-validation where there was one."""
+    parts = {part: facts.metrics.get(part) or {} for part in ("test", "validation", "cross_validation")}
+    shown = {part: seen for part, seen in parts.items() if seen or part != "cross_validation"}
+    names = list(dict.fromkeys(name for seen in shown.values() for name in seen))
     if not names:
         return None
-    rows = [(name_of("metric", name), _figure(test.get(name)), _figure(validation.get(name))) for name in names]
-    return table("figures", say("cap.figures"), (say("col.figure"), _counted("test", test), _counted("validation", validation)), rows)
+    rows = [(name_of("metric", name), *(_figure(seen.get(name)) for seen in shown.values())) for name in names]
+    return table("figures", worded("cap.figures", facts.kind), (say("col.figure"), *(_counted(part, seen) for part, seen in shown.items())), rows)
 
 
 def _counted(part: str, seen: dict[str, Any]) -> Both:
@@ -68,13 +73,17 @@ def _counted(part: str, seen: dict[str, Any]) -> Both:
 
 
 def per_class(facts: RunFacts) -> Table | None:
-    """Each class against all others in the test set."""
+    """Each class in the test set: a row a class, or a row a figure where there are more figures than fit beside one another."""
     classes = facts.metrics.get("per_class", {}).get("test", {})
     names = list(dict.fromkeys(name for figures in classes.values() for name in figures))
     if not names:
         return None
+    caption = worded("cap.classes", facts.kind)
+    if len(names) > MOST_FIGURES >= len(classes):
+        rows = [(name_of("metric", name), *(_figure(seen.get(name)) for seen in classes.values())) for name in names]
+        return table("classes", caption, (say("col.figure"), *map(same, classes)), rows)
     rows = [(same(c), *(_figure(seen.get(name)) for name in names)) for c, seen in list(classes.items())[:MOST_ROWS]]
-    return table("classes", say("cap.classes"), (say("col.class"), *(name_of("metric", n) for n in names)), rows)
+    return table("classes", caption, (say("col.class"), *(name_of("metric", n) for n in names)), rows)
 
 
 def confusion(facts: RunFacts) -> Table | None:
@@ -113,14 +122,24 @@ def labels(facts: RunFacts) -> Table | None:
         return _values(used)
     each = used.assign(label=pd.Series([_names(v, target.kind) for v in used["label"]], index=used.index, dtype=object)).explode("label")
     rows = [(same(name), *_by_part(each[each["label"] == name], "id")) for name in target.classes[:MOST_ROWS]]
+    rows += _unnamed(used, target.kind)
     rows += [(say("col.images"), *_by_part(used, "id")), (say("col.patients"), *_by_part(used, "patient"))]
-    return table("labels", say("cap.labels"), (say("col.class"), *(name_of("split", p) for p in PARTS), say("col.all")), rows)
+    return table("labels", worded("cap.labels", target.kind), (say("col.class"), *(name_of("split", p) for p in PARTS), say("col.all")), rows)
+
+
+def _unnamed(used: pd.DataFrame, kind: str) -> list[tuple[Both, ...]]:
+    """Images whose mask holds nothing, and images that nobody marked; no row where there are none."""
+    if kind != "mask":
+        return []
+    unmarked = used["label"].isna()
+    found = (("col.nothing", used[~unmarked & (used["label"].astype(str).str.strip() == "")]), ("col.unmarked", used[unmarked]))
+    return [(say(key), *_by_part(rows, "id")) for key, rows in found if len(rows)]
 
 
 def _names(label: Any, kind: str) -> list[str]:
     if missing(label):
         return []
-    return [part.strip() for part in text_of(label).split(SEPARATOR)] if kind == "multilabel" else [text_of(label)]
+    return [part.strip() for part in text_of(label).split(SEPARATOR)] if kind in SEVERAL else [text_of(label)]
 
 
 def _by_part(rows: pd.DataFrame, column: str) -> list[Both]:

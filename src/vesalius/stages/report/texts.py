@@ -1,4 +1,4 @@
-"""Every text of the report and of the model card, in English and Simplified Chinese: `texts.toml` holds them all."""
+"""Every text of the report and of the model card, in English and Simplified Chinese: `texts.toml` and `masks.toml` hold them all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
+
+FILES = ("texts.toml", "masks.toml")
 
 
 class Both(NamedTuple):
@@ -55,9 +57,18 @@ def name_of(group: str, name: str) -> Both:
 
 
 def read_texts() -> dict[str, tuple[str, str]]:
-    """All texts by key, from ``texts.toml`` beside this module."""
-    found = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
-    return {key: (en, zh) for key, (en, zh) in found.items()}
+    """All texts by key, from the files beside this module."""
+    found = [tomllib.loads(Path(__file__).with_name(file).read_text("utf-8")) for file in FILES]
+    return {key: (en, zh) for texts in found for key, (en, zh) in texts.items()}
+
+
+def worded(key: str, kind: str, **facts: Any) -> Both:
+    """The text of that key in the words of a kind of target (``key.kind``) where it has some of its own.
+
+    >>> worded("cap.labels", "mask") == worded("cap.labels", "binary")
+    False
+    """
+    return say(f"{key}.{kind}" if f"{key}.{kind}" in TEXTS else key, **facts)
 
 
 TEXTS = read_texts()

@@ -1,0 +1,54 @@
+"""The one place that says what the page of a kind of target shows: its sections and its large numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vesalius.stages.report import keys, masksections, sections
+from vesalius.stages.report.facts import RunFacts
+from vesalius.stages.report.keys import Key
+from vesalius.stages.report.sections import Maker, Section
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sections in the order of the page, and the numbers above them."""
+
+    sections: tuple[Maker, ...]
+    keys: tuple[keys.Maker, ...]
+
+
+HEAD = (sections.results, sections.curves)
+TAIL = (
+    sections.baselines, sections.cases, sections.data, sections.split, sections.ranking, sections.training, sections.datasize, sections.plan,
+    sections.model, sections.environment,
+)
+NUMBERS = (keys.main, keys.gain, keys.size, keys.calibration)
+ONE_CLASS = Layout((*HEAD, sections.confusion, sections.classes, *TAIL), NUMBERS)
+LAYOUTS = {
+    "multilabel": Layout((*HEAD, sections.classes, *TAIL), NUMBERS),
+    "regression": Layout((*HEAD, *TAIL), NUMBERS),
+    "mask": Layout(
+        (
+            masksections.results, masksections.classes, masksections.cases, masksections.sizes, masksections.uncertainty, masksections.baselines,
+            masksections.data, sections.split, sections.ranking, masksections.training, masksections.datasize, sections.plan, sections.model,
+            sections.environment,
+        ),
+        (keys.main, keys.crossed, keys.surface, keys.distance, keys.lesions, keys.gain, keys.size),
+    ),
+}
+"""By kind; every other kind gives one class to an image."""
+
+
+def layout_of(kind: str) -> Layout:
+    return LAYOUTS.get(kind, ONE_CLASS)
+
+
+def sections_of(facts: RunFacts) -> list[Section]:
+    """All sections of this run in the order of the page; those that have no meaning here are absent."""
+    return [made for make in layout_of(facts.kind).sections if (made := make(facts)) is not None]
+
+
+def keys_of(facts: RunFacts) -> list[Key]:
+    """The large numbers that this run has."""
+    return [made for make in layout_of(facts.kind).keys if (made := make(facts)) is not None]
