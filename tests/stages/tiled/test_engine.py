@@ -60,7 +60,7 @@ def test_fewer_tiles_at_once_when_more_do_not_fit() -> None:
     one = needs(1)
     filed = fitted(needs, 4, math.ceil((one.total - one.sums - one.labels) / 0.9), files=True)
     assert filed.batch == 1 and filed.labels_in_file and filed.sums_in_file
-    with pytest.raises(DataError, match=r"not enough memory to read this image: expected 0\.\d+ GB free, got 0\.098 GB; use a network with smaller tiles"):
+    with pytest.raises(DataError, match=r"not enough memory to read this image: expected 0\.\d+ GB free, got 0\.0977 GB; use a network with smaller tiles"):
         fitted(needs, 4, 100 * 2**20, files=True)
 
 
