@@ -1,0 +1,57 @@
+"""The images that a DICOM object is derived from: their headers in the order of the study's planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from vesalius.errors import DataError, OptionError
+from vesalius.formats.dicom import headers_of
+from vesalius.stages.writing.base import Marked
+
+WANTED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+BLANK = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")
+"""Attributes of type 2: a derived object holds them even where the image does not."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Headers of the source files, and for each plane of the grid its file and frame (from 0; -1 for an interpolated slice)."""
+
+    items: list[Dataset]
+    places: list[tuple[int, int]]
+
+    @property
+    def first(self) -> Dataset:
+        return self.items[0]
+
+
+def is_dicom(marked: Marked, what: str) -> None:
+    """Refuse an image that is no DICOM.
+
+    Raises
+    ------
+    OptionError: it is of another format.
+    """
+    if not marked.source.format.startswith("dicom"):
+        raise OptionError(f"{what} needs a DICOM image", expected="a DICOM file or series", got=f"{marked.source.format}, {marked.source}",
+                          do="write nifti instead")
+
+
+def reference_of(marked: Marked) -> Reference:
+    """The source's headers, with empty values where attributes of type 2 are absent.
+
+    Raises
+    ------
+    DataError: a file lacks an identifier, so that nothing can refer to it.
+    """
+    items, places = headers_of(marked.source)
+    for item, path in zip(items, marked.source.files or (marked.source.path,), strict=True):
+        lacks = [keyword for keyword in WANTED if not item.get(keyword)]
+        if lacks:
+            raise DataError("nothing can refer to the DICOM image", where=path, expected=", ".join(lacks), got="a file without", do="write nifti instead")
+        for keyword in BLANK:
+            if keyword not in item:
+                setattr(item, keyword, "")
+    return Reference(items, places)
