@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
-from making import noise, png
+import tifffile
+from making import noise, png, series
 from marking import ball, nifti, pictures, volumes
 from PIL import Image
 
-from vesalius.core.cohort import Cohort
+from vesalius.core.cohort import Cohort, Source
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, LabelError, OptionError
 from vesalius.formats import open_case, open_truth, open_view, recognise
 from vesalius.formats.cases import SOFT
+from vesalius.formats.layouts._pairing import pair
+from vesalius.formats.layouts._roles import items_of
 from vesalius.formats.layouts._structures import named_numbers
 
 
@@ -240,6 +245,50 @@ def test_what_was_asked_for_must_be_there(tmp_path: Path) -> None:
         recognise(tmp_path / "c", layout="paired-masks")
     with pytest.raises(OptionError, match="unknown target 'masks'"):
         recognise(tmp_path / "c", target="masks")
+
+
+def test_numbers_alone_make_masks_only_when_they_are_asked_for(tmp_path: Path) -> None:
+    for name in "abcd":
+        png(tmp_path / f"{name}.png", noise(24, 20, seed=ord(name)))
+        png(tmp_path / f"{name}_1.png", ball((24, 20), 255))
+    with pytest.raises(LabelError, match="the images have no labels"):
+        recognise(tmp_path)
+    assert pairs(recognise(tmp_path, target="mask")) == {f"{name}.png": [f"{name}_1.png"] for name in "abcd"}
+
+
+def test_a_dicom_series_with_a_mask_that_is_stored_in_another_direction(tmp_path: Path) -> None:
+    for name in ("P1", "P2", "P3"):
+        series(tmp_path / "images" / name, SeriesInstanceUID=f"1.2.{name[1]}")
+        marks = np.zeros((6, 4, 5), np.uint8)
+        marks[1, 2, 3] = 1
+        affine = np.diag([-0.7, -0.5, 2.5, 1.0])
+        affine[:3, 3] = 10, 20, 30
+        flipped = nib.Nifti1Image(marks, affine).as_reoriented(np.array([[0, -1], [1, -1], [2, -1]]))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        nib.save(flipped, tmp_path / "labels" / f"{name}.nii.gz")
+    cohort = recognise(tmp_path)
+    assert cohort.layout == "paired-masks" and [case.id for case in cohort.cases] == ["images/P1", "images/P2", "images/P3"] and cohort.ndim == 3
+    study = open_case(cohort.cases[0])
+    truth = open_truth(cohort.cases[0], cohort.target, study)
+    assert np.argwhere(truth[0]).tolist() == [[3, 2, 1]] and study.image[0, 3, 2, 1] == 300 - 1000
+
+
+def test_stacks_of_pages_are_volumes_with_stacks_of_masks(tmp_path: Path) -> None:
+    for i in range(3):
+        for folder, stack in (("images", noise(5, 24, 20, seed=i)), ("masks", ball((5, 24, 20), 255))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / folder / f"s{i}.tif", stack, photometric="minisblack")
+    cohort = recognise(tmp_path)
+    assert cohort.ndim == 3
+    assert np.array_equal(open_truth(cohort.cases[0], cohort.target, open_case(cohort.cases[0]))[0], ball((5, 24, 20)))
+
+
+def test_many_names_are_paired_in_little_time() -> None:
+    names = [f"{folder}p{i:05d}{end}.png" for i in range(8000) for folder, end in (("", "_0000"), ("", "_0001"), ("", "_seg"))]
+    items = items_of([(name, Source("raster", name)) for name in names])
+    start = time.perf_counter()
+    found = pair(items, "x")
+    assert len(found.pairs) == 8000 and len(found.pairs[0].images) == 2 and time.perf_counter() - start < 10
 
 
 @pytest.mark.realdata

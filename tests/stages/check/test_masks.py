@@ -172,6 +172,15 @@ def test_when_no_mask_fits_the_most_frequent_reason_is_told(tmp_path: Path) -> N
         check(str(tmp_path)).raise_if_hopeless()
 
 
+def test_a_file_with_four_axes_is_left_out_and_what_to_do_is_said(tmp_path: Path) -> None:
+    volumes(tmp_path, 7)
+    nib.save(nib.Nifti1Image(np.stack([blocks(0)] * 3, -1), np.diag([1.0, 2.0, 3.0, 1.0])), tmp_path / "images/v0.nii.gz")
+    audit = check(str(tmp_path))
+    assert audit.excluded == {"images/v0.nii.gz": "cannot be read"} and audit.cohort.ndim == 3
+    told = next(issue.en for issue in audit.issues if issue.code == "unreadable")
+    assert "got 4 axes, shape (24, 24, 20, 3)" in told and "name its channels in a dataset.json" in told
+
+
 def test_channels_that_do_not_fit_and_masks_that_are_missing_are_told(tmp_path: Path) -> None:
     volumes(tmp_path, 6)
     audit = check(str(tmp_path))

@@ -79,17 +79,28 @@ def _by_name(items: list[Item]) -> list[Item]:
     held: dict[tuple[tuple[str, ...], str], set[str]] = defaultdict(set)
     for item in items:
         if item.role == "image" and not _speaking(item.stem):
-            held[item.context, item.folder] |= {without(item.stem, IMAGE_WORDS), without(item.stem, frozenset())}
+            held[item.context, item.folder] |= _starts(without(item.stem, IMAGE_WORDS)) | _starts(without(item.stem, frozenset()))
     done = []
     for item in items:
         spoken = _speaking(item.stem) if item.role == "image" else None
-        done.append(replace(item, role=spoken) if spoken and _has_base(item.stem, held[item.context, item.folder]) else item)
+        done.append(replace(item, role=spoken) if spoken and without(item.stem, IMAGE_WORDS) in held[item.context, item.folder] else item)
     return done
 
 
-def _has_base(name: str, images: set[str]) -> bool:
-    bare = without(name, IMAGE_WORDS)
-    return bare in images or any(image.startswith(f"{bare} ") or not bare for image in images)
+def _starts(name: str) -> set[str]:
+    """A name in words, and all that it begins with (a mask may be called as several channels begin)."""
+    tokens = name.split()
+    return {" ".join(tokens[:n]) for n in range(len(tokens) + 1)}
+
+
+def by_number(items: Sequence[Item]) -> list[Item]:
+    """Where no name speaks of masks: ``x_1`` beside every ``x`` of a folder is its mask, with one and the same number for all."""
+    found = {item.id: match for item in items if (match := re.match(r"^(.+)[_\-](\d)$", item.stem))}
+    others = {(item.context, item.stem) for item in items if item.id not in found}
+    bases = {(item.context, found[item.id][1]) for item in items if item.id in found}
+    if len({match[2] for match in found.values()}) != 1 or bases != others or len(found) != len(others):
+        return list(items)
+    return [replace(item, role="mask", stem=found[item.id][1]) if item.id in found else item for item in items]
 
 
 def _speaking(name: str) -> Role | None:

@@ -11,7 +11,7 @@ from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
 from vesalius.formats.layouts._description import described
 from vesalius.formats.layouts._pairing import Pair, Pairing, named, pair, views
-from vesalius.formats.layouts._roles import FOLDERS, MASK_WORDS, Item, items_of
+from vesalius.formats.layouts._roles import FOLDERS, MASK_WORDS, Item, by_number, items_of
 from vesalius.formats.layouts._structures import is_assignment, target_of_masks
 from vesalius.formats.layouts.table import beside
 from vesalius.formats.patients import Patients, by_facts, by_names, by_option
@@ -33,11 +33,11 @@ class PairedMasks(Layout):
 
     @classmethod
     def matches(cls, given: Given) -> str | None:
-        if not given.is_folder or not HINT.search("\n".join(given.tree.images)) or described(given) is not None:
+        if not given.is_folder or not (given.options.target == "mask" or HINT.search("\n".join(given.tree.images))) or described(given) is not None:
             return None  # a dataset.json says it better
         if given.options.label and not is_assignment(given.options.label) and given.options.target != "mask":
             return None
-        items = items_of(given.found.items)
+        items = _items(given)
         masks = [item for item in items if item.role == "mask"]
         if sum(item.source.format.startswith("dicom") for item in masks) > ENOUGH * len(masks):
             return None  # segmentation objects, which name their image themselves
@@ -51,12 +51,12 @@ class PairedMasks(Layout):
     @classmethod
     def rules_out(cls, given: Given) -> tuple[str, ...]:
         """Folders that hold one case each, an image and its masks, are no classes."""
-        folders = [each.images[0].context for each in pair(items_of(given.found.items), given.data).pairs]
+        folders = [each.images[0].context for each in pair(_items(given), given.data).pairs]
         return ("class-folders",) if len(folders) >= FOLDERS_OF_CASES and len(set(folders)) == len(folders) else ()
 
     @classmethod
     def read(cls, given: Given) -> Cohort:
-        items = items_of(given.found.items)
+        items = _items(given)
         found = pair(items, given.data)
         if not found.pairs:
             raise DataError("no image has a mask", where=given.data, expected="folders such as images and masks, or names such as x.png and x_mask.png",
@@ -71,6 +71,13 @@ class PairedMasks(Layout):
                 row.clinical, row.split = table.clinical[i], row.split or table.splits[i]
         return cohort_of(given, cls.name, rows, target, table.patients if table and table.patients else patients_of(given, rows),
                          [*_left_out(items, found, fields), *notes, *([table.note] if table else [])])
+
+
+def _items(given: Given) -> list[Item]:
+    """All files with their roles; by numbers (``x``, ``x_1``) only where masks are asked for, since such names are often several images of a patient."""
+    items = items_of(given.found.items)
+    asked = given.options.target == "mask" or given.options.layout == PairedMasks.name
+    return by_number(items) if asked and all(item.role == "image" for item in items) else items
 
 
 def _row(each: Pair, fields: dict[str, Item]) -> Row:

@@ -26,6 +26,9 @@ PROBLEMS = {
     "no_numbers": ("images hold no numbers (only NaN)", "张影像不含有效数值(全为 NaN)"),
 }
 
+TOLD = ("unreadable", "channel_grids")
+"""Problems of several kinds, so that the sentence of the first one is given."""
+
 
 def picture_issues(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
     """All issues that need the images only."""
@@ -37,9 +40,11 @@ def picture_issues(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
 def _problems(facts: Sequence[Fact]) -> list[Issue]:
     issues = []
     for code, (en, zh) in PROBLEMS.items():
-        files = [fact.id for fact in facts if fact.problem == code]
-        if files:
-            issues.append(Issue.of(code, "error", f"{len(files)} {en}; they are left out.", f"{len(files)} {zh},已排除。", files))
+        mine = [fact for fact in facts if fact.problem == code]
+        if mine:
+            first = (f" First: {mine[0].told}.", f"例如:{mine[0].told}。") if code in TOLD else ("", "")
+            files = [fact.id for fact in mine]
+            issues.append(Issue.of(code, "error", f"{len(files)} {en}; they are left out.{first[0]}", f"{len(files)} {zh},已排除。{first[1]}", files))
     return issues
 
 
