@@ -82,8 +82,9 @@ def _are_patients(given: Given, place: Place) -> bool:
     held: dict[str | None, set[str]] = {}
     for each, (id_, _) in zip(_inside(given), given.found.items, strict=True):
         held.setdefault(_class(each, place), set()).add(str(given.found.dicom.get(id_, {}).get("PatientID") or ""))
+    held.pop(None, None)
     stated = [next(iter(ids)) for ids in held.values() if len(ids) == 1]
-    return len(stated) == len(held) > 1 and "" not in stated and len(set(stated)) == len(stated)
+    return len(stated) == len(held) and "" not in stated and len(set(stated)) == len(stated)
 
 
 def _inside(given: Given) -> list[str]:

@@ -69,7 +69,8 @@ def marked_of(finding: Finding, study: Study, source: Source) -> Marked:
     """
     masks = [item for item in finding.items if isinstance(item, Mask)]
     if not masks:
-        raise DataError("the finding marks no structure", where=finding.source, expected="at least one mask", got="none", do="write the finding of a segmentation")
+        raise DataError("the finding marks no structure", where=finding.source, expected="at least one mask", got="none",
+                        do="write the finding of a segmentation")
     for mask in masks:
         if mask.grid != study.grid or mask.array.shape != study.grid.shape:
             raise DataError("the finding does not lie on the grid of the image", where=finding.source, expected=f"{study.grid.shape} of {study.source}",
@@ -93,7 +94,8 @@ class Writer(ABC):
 
     @classmethod
     def check(cls, marked: Marked) -> None:
-        """Raise `OptionError` or `DataError` when this finding cannot be written in this kind."""
+        """Raise `OptionError` or `DataError` when this finding cannot be written in this kind; most kinds hold every finding."""
+        return None
 
     @classmethod
     @abstractmethod

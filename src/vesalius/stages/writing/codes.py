@@ -17,8 +17,8 @@ ANATOMY = {
     "inferior vena cava": "InferiorVenaCava", "parotid": "ParotidGland", "left ventricle": "LeftVentricle", "cell": "Cell", "nucleus": "Nucleus",
 }
 """Words of a name to the keyword of an anatomical concept; longer ones are looked for first."""
-ABNORMAL = {"tumor": "Neoplasm", "tumour": "Neoplasm", "neoplasm": "Neoplasm", "cancer": "Neoplasm", "lesion": "Lesion", "lesions": "Lesion", "nodule": "Nodule",
-            "mass": "Mass", "cyst": "Cyst", "edema": "Edema", "oedema": "Edema", "necrosis": "Necrosis", "hemorrhage": "Hemorrhage",
+ABNORMAL = {"tumor": "Neoplasm", "tumour": "Neoplasm", "neoplasm": "Neoplasm", "cancer": "Neoplasm", "lesion": "Lesion", "lesions": "Lesion",
+            "nodule": "Nodule", "mass": "Mass", "cyst": "Cyst", "edema": "Edema", "oedema": "Edema", "necrosis": "Necrosis", "hemorrhage": "Hemorrhage",
             "haemorrhage": "Hemorrhage", "embolus": "Embolus"}
 
 

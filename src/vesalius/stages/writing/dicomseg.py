@@ -85,7 +85,7 @@ def _geometry(marked: Marked, reference: Reference) -> dict[str, Any]:
         raise DataError("a DICOM SEG needs the image's frame of reference", where=str(marked.source), expected="FrameOfReferenceUID (0020,0052)",
                         got="a file without", do="write nifti instead")
     planes = planes_of(marked.study)
-    down, right = np.linalg.norm(planes.down_mm), np.linalg.norm(planes.right_mm)
+    down, right = float(np.linalg.norm(planes.down_mm)), float(np.linalg.norm(planes.right_mm))
     measures = hd.PixelMeasuresSequence(pixel_spacing=[down, right], slice_thickness=planes.step_mm, spacing_between_slices=planes.step_mm)
     turned = hd.PlaneOrientationSequence("PATIENT", [*(planes.right_mm / right), *(planes.down_mm / down)])
     positions = [hd.PlanePositionSequence("PATIENT", list(origin)) for origin in planes.origins_mm]

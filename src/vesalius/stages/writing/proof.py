@@ -36,7 +36,8 @@ def _differing(writer: type[Writer], marked: Marked, structure: int, got: np.nda
     if wrong.any():
         first = np.argwhere(wrong)[0]
         place = ", ".join(f"{v:.1f}" for v in marked.study.grid.world(first))
-        raise RunError(f"the {writer.name} file does not say what was found", where=path, expected=f"{int(wanted.sum())} samples of '{marked.names[structure]}'",
+        raise RunError(f"the {writer.name} file does not say what was found", where=path,
+                       expected=f"{int(wanted.sum())} samples of '{marked.names[structure]}'",
                        got=f"{int(wrong.sum())} that differ, first at index {tuple(int(i) for i in first)}, LPS ({place}) mm",
                        do="the file was removed; write the finding as another kind and report this")
     return int(off.sum())

@@ -16,7 +16,8 @@ from vesalius.storage import atomic_file, atomic_json
 TABLE = "table"
 
 
-def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequence[str], *, study: Study | None = None, stem: str = "mask") -> dict[str, Path]:
+def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequence[str], *, study: Study | None = None,
+                  stem: str = "mask") -> dict[str, Path]:
     """Write the masks of a finding; every file is read back and compared before it gets its name.
 
     Parameters
@@ -45,7 +46,8 @@ def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequ
         paths[writer.name] = Path(out) / f"{stem}{writer.suffix}"
         proofs[writer.name] = _written(writer, marked, paths[writer.name])
     table = Path(out) / f"{stem}.json"
-    atomic_json(table, {"schema": 1, "source": finding.source, "classes": {name: i for i, name in enumerate(marked.names, 1)}, "overlapping": not marked.exclusive,
+    numbers = {name: i for i, name in enumerate(marked.names, 1)}
+    atomic_json(table, {"schema": 1, "source": finding.source, "classes": numbers, "overlapping": not marked.exclusive,
                         "files": {kind: path.name for kind, path in paths.items()}, "differing_samples": proofs})
     return {**paths, TABLE: table}
 
