@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -47,7 +48,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._parts: dict[str, T] = {}
-        self._found = False
+        self._found = self._finding = False
+        self._lock = threading.RLock()
 
     def register(self, name: str, *aliases: str) -> Callable[[T], T]:
         """A decorator that enters a part under its name and aliases."""
@@ -62,10 +64,16 @@ class Registry(Generic[T]):
         return enter
 
     def discover(self) -> None:
-        """Import every module of the package once, then the entry points."""
+        """Import every module of the package once, then the entry points; other threads wait until all are there."""
         if self._found:
             return
-        self._found = True
+        with self._lock:
+            if not self._found and not self._finding:
+                self._finding = True
+                self._import_all()
+                self._found = True
+
+    def _import_all(self) -> None:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
