@@ -71,6 +71,7 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed; measured when left out.")] = None,
     members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Masks: train so many networks, each without one part of the patients.")] = None,
     sensitivity: Annotated[float | None, typer.Option(help="Choose the operating point for this sensitivity.")] = None,
     split_by_image: Annotated[bool, typer.Option("--split-by-image", help="Ignore who the patient is. The report shows it in red.")] = False,
     new_split: Annotated[bool, typer.Option("--new-split", help="Do not keep the official split.")] = False,
@@ -89,7 +90,7 @@ def fit(
         run = run_fit(
             data, out, progress=progress, table=table, label=label, patient=patient, image=image, target=target, layout=layout, seed=seed,
             budget_s=seconds_of(budget), network=names, weights=weights, size=size, epochs=epochs, batch=batch, learning_rate=learning_rate,
-            precision=precision, members=members, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
+            precision=precision, members=members, folds=folds, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
             devices=devices, nodes=nodes, jobs=jobs, lang=lang,
         )
     typer.echo(summary(run, lang) if (run / "metrics.json").is_file() else f"trained along; the first machine writes the report in {run}")
@@ -103,12 +104,14 @@ def predict(
     pictures: Annotated[int, typer.Option(help="Heat maps for so many studies.")] = 50,
     method: Annotated[str, typer.Option(help="Explanation: gradcam or occlusion.")] = "gradcam",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    write: Annotated[str, typer.Option(help="Masks: nifti, png, dicom-seg, rtstruct (comma-separated); what suits each study when left out.")] = "",
 ) -> None:
-    """Findings for new studies: label, probability, heat map."""
+    """Findings for new studies: label, probability, heat map; or masks with their measurements."""
     from vesalius.stages.predict import predict as run_predict
 
+    kinds = tuple(name.strip() for name in write.split(",") if name.strip())
     with _progress() as progress:
-        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, progress=progress)
+        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, progress=progress)
     typer.echo(f"{len(made.findings)} studies read, {len(made.refused)} refused: {made.table}")
     typer.echo("Research use: a doctor decides.")
 

@@ -5,11 +5,7 @@ Each step leaves its result in the run folder and is not repeated when the same 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from vesalius.core.cohort import Cohort, Source
 from vesalius.errors import DataError
 from vesalius.formats import recognise
 from vesalius.mapping import Mapping
+from vesalius.outputs import output_for
 from vesalius.plan import Plan
 from vesalius.stages.baselines import run_baselines
 from vesalius.stages.check import audit_cohort
@@ -37,24 +34,11 @@ from vesalius.stages.request import Request
 from vesalius.stages.run import RunFolder
 from vesalius.stages.sealing import Looks, seal, verify_seal
 from vesalius.stages.split import By, split_cohort
+from vesalius.stages.tiled.fit import fit_tiles
+from vesalius.stages.work import Progress, Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json, atomic_write
 
-Progress = Callable[[int, int, str], None]
 DATASIZE = "datasize.csv"
-
-
-@dataclass
-class Work:
-    """One fit under way."""
-
-    run: RunFolder
-    request: Request
-    progress: Progress
-    seconds: dict[str, float]
-
-    def timed(self, name: str, start: float) -> None:
-        """Keep how long a step took, for the record."""
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
 
 
 def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **options: Any) -> Path:
@@ -74,14 +58,20 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
     with RunFolder(Path(out)).claimed(request) as run:
         work = Work(run, request, progress, {})
         cohort, frame = _cohort(work)
-        plan, material = _plan(work, cohort, frame)
-        if not run.metrics.is_file():
-            _baselines(work, material)
-            mapping = _train(work, plan, material)
-            _evaluate(work, mapping, material, cohort)
-        _explain(work, cohort)
+        way = fit_tiles if output_for(cohort.target).reading == "tiles" else fit_whole
+        way(work, cohort, frame)
         report(run.path, request.lang)
     return run.path
+
+
+def fit_whole(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
+    """Plan, train, evaluate and explain a mapping that reads each study whole."""
+    plan, material = _plan(work, cohort, frame)
+    if not work.run.metrics.is_file():
+        _baselines(work, material)
+        mapping = _train(work, plan, material)
+        _evaluate(work, mapping, material, cohort)
+    _explain(work, cohort)
 
 
 def _cohort(work: Work) -> tuple[Cohort, pd.DataFrame]:
@@ -118,11 +108,11 @@ def _unchanged(cohort: Cohort, frame: pd.DataFrame, data: str) -> None:
 def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Material]:
     """The plan as it was, or a new one, and the prepared images; the plan is written before anything is trained."""
     run, start = work.run, time.perf_counter()
-    used = frame[frame["split"].isin(["train", "validation", "test"])].reset_index(drop=True)
+    used = used_of(frame)
     sources = {case.id: case.source for case in cohort.cases}
     planner = Planner(work.request, this_machine(run.path, work.request.accelerator), lambda: _facts(cohort, used, sources))
     if not run.plan.is_file():
-        _with_split(planner.first(), work).save(run.plan)
+        work.with_split(planner.first()).save(run.plan)
     plan = Plan.load(run.plan)
     material = Material(_prepare(work, plan, used, sources), used, cohort.target, run.checkpoints, run.log)
     if plan.get("input.mean") is None:
@@ -137,18 +127,6 @@ def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Materi
 
 def _facts(cohort: Cohort, used: pd.DataFrame, sources: dict[str, Source]) -> Facts:
     return gather(used, sources, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim)
-
-
-def _with_split(plan: Plan, work: Work) -> Plan:
-    """Add the decisions that the split made."""
-    split = _split_facts(work)
-    for name, value, reason in split["decisions"]:
-        plan = plan.decide(f"split.{name}", value, reason)
-    return plan.decide("split.seal", split["seal"], "sha256 over id, content and label of every test image")
-
-
-def _split_facts(work: Work) -> dict[str, Any]:
-    return dict(json.loads(work.run.audit.read_text("utf-8"))["split"])
 
 
 def _prepare(work: Work, plan: Plan, used: pd.DataFrame, sources: dict[str, Source]) -> Prepared:
@@ -198,18 +176,12 @@ def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) 
     baselines = pd.read_parquet(run.baselines)
     curve = [{str(k): v for k, v in row.items()} for row in pd.read_csv(run.log / DATASIZE).to_dict("records")]
     metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, data_size=curve, seed=work.request.seed)
-    metrics |= {"looks_at_test": looks, "notes": [*_split_facts(work)["notes"], *metrics["notes"]]}
+    metrics |= {"looks_at_test": looks, "notes": [*work.split_facts["notes"], *metrics["notes"]]}
     atomic_file(run.predictions, predictions.to_parquet)
     work.timed("evaluate", start)
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(frame)})
     mapping.save(run.model, model_card(run.path, metrics))
     atomic_json(run.metrics, metrics)
-
-
-def data_hash(frame: pd.DataFrame) -> str:
-    """First 16 hex digits of the sha256 over the sorted ids and content hashes of the images that were used."""
-    text = "\n".join(sorted(f"{name} {content}" for name, content in zip(frame["id"], frame["hash"], strict=True)))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _calibrate(mapping: Mapping, predictions: pd.DataFrame) -> dict[str, Any]:

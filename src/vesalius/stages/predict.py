@@ -16,10 +16,11 @@ from vesalius.core.cohort import Source
 from vesalius.core.finding import Finding
 from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
-from vesalius.mapping import Mapping, single_thread
+from vesalius.mapping import Mapping, TiledMapping, single_thread
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
 from vesalius.stages.prepare import cores, quiet
+from vesalius.stages.tiled.predict import predict_masks
 from vesalius.storage import atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
@@ -53,14 +54,16 @@ class Predicted:
 
 
 def predict(
-    run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu", progress: Progress = quiet,
+    run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu",
+    write: Sequence[str] = (), progress: Progress = quiet,
 ) -> Predicted:
     """Read every study under ``data`` with the model of ``run`` and write findings.csv, findings.json and pictures.
 
     Parameters
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
-    pictures: heat maps are written for so many studies.
+    pictures: heat maps are written for so many studies. write: of a model that gives masks, what is written for each study
+        (nifti, png, dicom-seg, rtstruct); when empty what suits the study.
 
     Raises
     ------
@@ -71,6 +74,9 @@ def predict(
     if not sources:
         raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
     _make(out)
+    if isinstance(mapping, TiledMapping):
+        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress)
+        return Predicted(tuple(made), why, table, record)
     findings: list[Finding] = []
     refused: dict[str, str] = {}
     files: dict[str, str] = {}

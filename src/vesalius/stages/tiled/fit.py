@@ -1,0 +1,118 @@
+"""The main job for masks: plan, train, judge once on the test set, explain. Each step leaves its result and is not repeated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from vesalius.core.cohort import Case, Cohort
+from vesalius.mapping import Mapping, TiledMapping
+from vesalius.plan import Plan
+from vesalius.stages.design.machine import this_machine
+from vesalius.stages.report.card import model_card
+from vesalius.stages.sealing import Looks, verify_seal
+from vesalius.stages.tiled.bias import bias_of
+from vesalius.stages.tiled.design import design_tiles, tile_reads_of
+from vesalius.stages.tiled.evaluate import Judge, choose_bias, judged, tolerance_for
+from vesalius.stages.tiled.explain import explain_masks
+from vesalius.stages.tiled.facts import gather_tiles
+from vesalius.stages.tiled.figures import mask_metrics
+from vesalius.stages.tiled.store import prepare_cases
+from vesalius.stages.tiled.train import Part, TileMaterial, mapping_of, train_parts
+from vesalius.stages.train import Trained
+from vesalius.stages.work import Work, data_hash, used_of
+from vesalius.storage import atomic_file, atomic_json
+
+
+def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
+    """Plan, train, evaluate and explain a mapping that reads each study in tiles."""
+    cases = {case.id: case for case in cohort.cases}
+    used = used_of(frame)
+    plan = _plan(work, cohort, cases, used)
+    judge = Judge(cases, cohort.target, float(plan["output.tolerance"]))
+    if not work.run.metrics.is_file():
+        material = _material(work, plan, cohort, cases, used)
+        start = time.perf_counter()
+        parts, results = train_parts(plan, material, work.request, work.progress)
+        work.timed("train", start)
+        _keep_training(work, parts, results)
+        _evaluate(work, plan, material, judge, used, parts, results)
+    _explain(work, judge)
+
+
+def _plan(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Plan:
+    run, request, start = work.run, work.request, time.perf_counter()
+    if not run.plan.is_file():
+        facts = gather_tiles(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
+        plan = design_tiles(facts, this_machine(run.path, request.accelerator), request, next(iter(request.network), None))
+        plan = plan.decide("output.tolerance", tolerance_for(facts.spacing_mm or ()), "of the surface Dice: 1 mm, or a sample where that is more; 2 pixels")
+        work.with_split(plan).save(run.plan)
+    work.timed("plan", start)
+    return Plan.load(run.plan)
+
+
+def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> TileMaterial:
+    """Training and validation cases, prepared; the test set is not touched."""
+    start = time.perf_counter()
+    inner = used[used["split"] != "test"].reset_index(drop=True)
+    chosen = [cases[name] for name in inner["id"]]
+    store = prepare_cases(chosen, inner["hash"].tolist(), cohort.target, tile_reads_of(plan), work.run.cache, seed=work.request.seed,
+                          jobs=work.request.jobs, progress=work.progress)
+    work.timed("prepare", start)
+    return TileMaterial(store, inner, cohort.target, work.run.checkpoints, work.run.log)
+
+
+def _keep_training(work: Work, parts: Sequence[Part], results: Sequence[Trained]) -> None:
+    facts = [{"name": p.name, "fold": p.fold, "best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped}
+             for p, r in zip(parts, results, strict=True)]
+    atomic_json(work.run.log / "training.json", facts)
+
+
+def _blind(plan: Plan, material: TileMaterial, parts: Sequence[Part], results: Sequence[Trained]) -> list[tuple[int, TiledMapping, pd.DataFrame]]:
+    """For each fold (or once, as -1) the networks that have not seen its cases, and those cases."""
+    made = []
+    for fold in dict.fromkeys(part.fold for part in parts):
+        mine = [i for i, part in enumerate(parts) if part.fold == fold]
+        rows = material.frame.iloc[parts[mine[0]].validation_rows].assign(split="validation")
+        made.append((fold, mapping_of(plan, material.target, [results[i] for i in mine]), rows))
+    return made
+
+
+def _evaluate(
+    work: Work, plan: Plan, material: TileMaterial, judge: Judge, used: pd.DataFrame, parts: Sequence[Part], results: Sequence[Trained],
+) -> None:
+    """Validation by networks that have not seen it, the operating point chosen there; then one look at the test set by all networks."""
+    run, start = work.run, time.perf_counter()
+    blind = _blind(plan, material, parts, results)
+    operating = choose_bias([(mapping, rows) for _, mapping, rows in blind], judge, work.progress)
+    whole = mapping_of(plan, material.target, results)
+    for mapping in (whole, *(mapping for _, mapping, _ in blind)):
+        _with_bias(mapping, operating)
+    tables = [judged(mapping, rows, judge, run.path, fold=fold, progress=work.progress, what="validation cases marked") for fold, mapping, rows in blind]
+    verify_seal(used, plan["split.seal"])
+    looks = Looks(run.path).record(plan["split.seal"], whole.hash, "fit")
+    tables.append(judged(whole, used[used["split"] == "test"], judge, run.path, progress=work.progress, what="test cases marked"))
+    predictions = pd.concat(tables, ignore_index=True)
+    atomic_file(run.predictions, predictions.to_parquet)
+    metrics = mask_metrics(predictions, judge.target, tolerance=judge.tolerance, seed=work.request.seed)
+    metrics |= {"looks_at_test": looks, "notes": [*work.split_facts["notes"], *metrics["notes"]]} | ({"operating_point": operating} if operating else {})
+    work.timed("evaluate", start)
+    atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(used)})
+    whole.save(run.model, model_card(run.path, metrics))
+    atomic_json(run.metrics, metrics)
+
+
+def _with_bias(mapping: TiledMapping, operating: dict[str, Any] | None) -> None:
+    if operating and operating["threshold"] != 0.5:
+        mapping.output.facts["bias"] = bias_of(operating["threshold"], mapping.output.target.exclusive)
+
+
+def _explain(work: Work, judge: Judge) -> None:
+    if (work.run.explain / "cases.json").is_file():
+        return
+    mapping = Mapping.load(work.run.model)
+    if isinstance(mapping, TiledMapping):
+        explain_masks(mapping, pd.read_parquet(work.run.predictions), judge.opened, work.run.explain, progress=work.progress)

@@ -1,0 +1,99 @@
+"""Marks in new studies: a mask on each study's own grid, measured, written and read back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vesalius.core.cohort import Case, Source
+from vesalius.core.finding import Finding, Score
+from vesalius.errors import DataError
+from vesalius.formats.cases import open_case
+from vesalius.mapping import TiledMapping
+from vesalius.stages.writing import write_finding
+from vesalius.storage import atomic_json, atomic_write
+
+Progress = Callable[[int, int, str], None]
+CHANNEL = re.compile(r"[_-](\d{4})(?=(\.nii)?(\.gz)?(\.\w+)?$)")
+"""nnU-Net's habit: a file for each channel, numbered before the suffix."""
+
+
+def cases_of(sources: Sequence[Source], channels: int) -> list[Case]:
+    """Sources to cases: files that differ only in a channel number such as ``_0000`` belong together when the model reads several.
+
+    Raises
+    ------
+    DataError: a case has another number of channel files than the model reads.
+    """
+    if channels == 1 or not any(CHANNEL.search(source.path) for source in sources):
+        return [Case(str(source), source, str(source)) for source in sources]
+    grouped: dict[str, list[Source]] = {}
+    for source in sorted(sources, key=str):
+        grouped.setdefault(CHANNEL.sub("", source.path), []).append(source)
+    for name, held in grouped.items():
+        if len(held) not in (1, channels):
+            raise DataError("the channels of a case are not complete", where=name, expected=f"{channels} files", got=len(held), do="give every channel")
+    return [Case(name, held[0], name, channels=tuple(held[1:])) for name, held in grouped.items()]
+
+
+def predict_masks(
+    mapping: TiledMapping, sources: Sequence[Source], out: Path, *, kinds: Sequence[str], progress: Progress,
+) -> tuple[list[Finding], dict[str, str], Path, Path]:
+    """Mark every study; findings.csv, findings.json and a folder for each study.
+
+    Parameters
+    ----------
+    kinds: what is written: nifti, png, dicom-seg, rtstruct (see `stages.writing`); when empty what suits each study.
+
+    Returns findings, refused studies with the reason, the table and the record.
+
+    Raises
+    ------
+    DataError: nothing could be read. RunError: an object that was written does not hold the same mask when it is read back.
+    """
+    findings, refused, rows = [], {}, []
+    cases = cases_of(sources, mapping.reads.channels)
+    for done, case in enumerate(cases, 1):
+        try:
+            finding, row = _one(mapping, case, out / f"{done - 1:04d}", kinds)
+        except DataError as error:
+            refused[case.id] = str(error)
+        else:
+            findings.append(finding)
+            rows.append(row)
+        progress(done, len(cases), "studies marked")
+    if not findings:
+        raise DataError("no study could be read", got=next(iter(refused.values()), "nothing"), do="run 'vesalius check' on the data")
+    return findings, refused, *_write(mapping, findings, rows, refused, out)
+
+
+def _one(mapping: TiledMapping, case: Case, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
+    study = open_case(case)
+    marked = mapping.segment(study)
+    finding = mapping.task.finding(marked.labels, study)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write_finding(finding, case.source, folder, kinds_for(case.source, kinds))
+    files = {kind: f"{folder.name}/{path.name}" for kind, path in written.items()}
+    measured = {item.name: item.value for item in finding.items if isinstance(item, Score)}
+    return finding, {"source": finding.source, "found": finding.label, "doubt": round(marked.doubt, 4)} | measured | files
+
+
+def _write(mapping: TiledMapping, findings: Sequence[Finding], rows: Sequence[dict[str, Any]], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
+    table, record = out / "findings.csv", out / "findings.json"
+    every = [*rows, *({"source": name, "refused_because": why} for name, why in refused.items())]
+    atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
+    facts = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides.", "classes": list(mapping.output.target.classes)}
+    plain = [finding.to_dict() | {"written": row} for finding, row in zip(findings, rows, strict=True)]
+    atomic_json(record, facts | {"findings": plain, "refused": refused})
+    return table, record
+
+
+def kinds_for(source: Source, asked: Sequence[str]) -> list[str]:
+    """What is written for a study: what was asked for, else NIfTI for volumes, and DICOM SEG too for a DICOM series, and a picture."""
+    if asked:
+        return list(asked)
+    return ["png", "nifti", "dicom-seg"] if source.format == "dicom" else ["png", "nifti"]
