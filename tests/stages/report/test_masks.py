@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from maskrun import write_mask_run
+from maskrun import CLASSES, write_mask_run
 from PIL import Image
 from test_report import Page, changed, read
 
+from vesalius.core.target import TargetSpec
 from vesalius.errors import RunError
 from vesalius.stages.report import read_run, report
 from vesalius.stages.report.card import model_card
@@ -22,6 +23,8 @@ from vesalius.stages.report.kinds import LAYOUTS, ONE_CLASS, layout_of, sections
 from vesalius.stages.report.maskcharts import log_ticks
 from vesalius.stages.report.maskfacts import doubted, limits, rows_of, tolerance_of, unit_of
 from vesalius.stages.report.summary import doubt_share
+from vesalius.stages.summary import summary
+from vesalius.stages.tiled.figures import mask_metrics
 
 SECTIONS = ["summary", "figures", "classes", "cases", "sizes", "uncertainty", "data", "split", "training", "plan", "model", "environment"]
 CHARTS = {"cap-byclass", "cap-dicesize", "cap-agreement", "cap-risk", "cap-doubt", "cap-loss", "cap-score", "cap-minutes"}
@@ -84,6 +87,19 @@ def test_summary_keeps_test_and_cross_validation_apart(mask_run):
 def test_the_verdict_on_the_uncertainty_follows_the_figures(aurc, said, mask_run):
     changed(mask_run, "metrics.json", uncertainty={"aurc": aurc, "aurc_best": 0.058, "aurc_chance": 0.112, "spearman": 0.1})
     assert said in read(mask_run)
+
+
+def test_the_uncertainty_may_have_intervals(mask_run):
+    figures = {name: {"value": v, "low": v - 0.01, "high": v + 0.01} for name, v in (("aurc", 0.07), ("aurc_best", 0.058), ("aurc_chance", 0.112))}
+    changed(mask_run, "metrics.json", uncertainty=figures | {"spearman": {"value": 0.5, "low": 0.2, "high": 0.7}})
+    assert "tells which cases" in read(mask_run) and "0.500 (95 % interval 0.200 to 0.700)" in read(mask_run)
+    changed(mask_run, "metrics.json", uncertainty=figures | {"spearman": {"value": 0.2, "low": -0.1, "high": 0.4}})
+    assert "It is not shown that the uncertainty tells" in read(mask_run)
+
+
+def test_empty_masks_are_counted_once(mask_run):
+    changed(mask_run, "metrics.json", notes=[{"code": "both-empty", "en": "1 of 44 test cases do not hold it", "zh": "1 例"}])
+    assert "Empty masks of" not in read(mask_run) and "1 of 44 test cases" in read(mask_run)
 
 
 @pytest.mark.parametrize("found", [None, {}, {"aurc": None, "aurc_best": 0.1, "aurc_chance": 0.2}, {"aurc": 0.1, "aurc_best": 0.1, "aurc_chance": 0.1}])
@@ -251,3 +267,15 @@ def test_page_renders_in_a_browser(lang, mask_run, tmp_path):
         pytest.skip("Chromium is not installed")
     picture = np.asarray(Image.open(render(report(mask_run, lang), tmp_path / "page.png", 1280, 3000)).convert("RGB"))
     assert picture.shape == (3000, 1280, 3) and (picture.reshape(-1, 3).max(1) < 90).mean() > 0.005
+
+
+def test_report_of_real_figures(mask_run):
+    rows = pd.read_parquet(mask_run / "predictions.parquet")
+    rows.loc[rows["split"] == "test", "fold"] = -1
+    metrics = mask_metrics(rows, TargetSpec("mask", CLASSES), tolerance=1.0, n_boot=60)
+    (mask_run / "metrics.json").write_text(json.dumps(metrics | {"looks_at_test": 1}), "utf-8")
+    text = read(mask_run)
+    figure, crossed = metrics["test"]["dice"]["value"], metrics["cross_validation"]["dice"]["value"]
+    assert f"the mean Dice was {figure:.3f} (95 % interval" in text and f"the mean Dice was {crossed:.3f} (95 % interval" in text
+    assert "size bias" in text and "ordering by it gains" in text and metrics["notes"] and "within 1 mm of the true one" in text
+    assert "Cross-validation" in summary(mask_run) and "mean Dice" in summary(mask_run)

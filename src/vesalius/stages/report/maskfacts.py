@@ -53,8 +53,12 @@ def unit_of(facts: RunFacts, rows: pd.DataFrame) -> Unit:
 def length_of(facts: RunFacts) -> Both:
     """The unit of distances: mm, or pixels where no spacing is known."""
     rows = rows_of(facts)
-    known = rows is None or "unit" not in rows or bool((rows["unit"].astype(str) == "mm").all())
-    return say("unit.mm" if known else "unit.pixels")
+    found = set() if rows is None or "unit" not in rows else set(rows["unit"].astype(str))
+    return _length("mm" if found <= {"mm"} else "pixel" if len(found) == 1 else "mixed")
+
+
+def _length(unit: str) -> Both:
+    return say({"mm": "unit.mm", "pixel": "unit.pixels"}.get(unit, "unit.mixed"))
 
 
 def ndim_of(facts: RunFacts) -> int:
@@ -74,7 +78,7 @@ def tolerance_of(facts: RunFacts) -> Both | None:
         found = (found, "mm")
     if not found or not isinstance(found[0], (int, float)):
         return None
-    unit = say("unit.mm") if str(found[1]) == "mm" else say("unit.pixels")
+    unit = _length(str(found[1]))
     return Both(f"{found[0]:g} {unit.en}", f"{found[0]:g} {unit.zh}")
 
 

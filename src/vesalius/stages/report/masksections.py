@@ -7,8 +7,11 @@ from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.maskfacts import length_of, tolerance_of
 from vesalius.stages.report.pictured import MASK_ROLES, masked_case, pictured
 from vesalius.stages.report.sections import Section, section
-from vesalius.stages.report.summary import doubt_sentence, gain_sentence, number
+from vesalius.stages.report.summary import doubt_sentence, gain_sentence, number, value_of, with_interval
 from vesalius.stages.report.texts import Both, say
+
+NOTED_EMPTY = frozenset({"both-empty", "truth-empty", "prediction-empty"})
+"""Notes of the run that already count the empty masks."""
 
 
 def results(facts: RunFacts) -> Section:
@@ -18,7 +21,7 @@ def results(facts: RunFacts) -> Section:
     lead: list[Both] = [say("figures.lead"), measured]
     if facts.metrics.get("cross_validation"):
         lead.append(say("figures.crossed"))
-    lead += masktables.empties(facts)
+    lead += masktables.empties(facts) if NOTED_EMPTY.isdisjoint(note.get("code") for note in facts.metrics.get("notes", [])) else []
     return section("figures", "metrics.json", [], [tables.figures(facts)], lead, has_file=bool(facts.metrics))
 
 
@@ -46,7 +49,9 @@ def uncertainty(facts: RunFacts) -> Section:
     said, found = doubt_sentence(facts), facts.metrics.get("uncertainty") or {}
     lead = [said] if said else []
     if said and found.get("spearman") is not None:
-        values = {name: number(found[name]) for name in ("aurc", "aurc_best", "aurc_chance", "spearman")}
+        values: dict[str, object] = {name: number(value_of(found[name])) for name in ("aurc", "aurc_best", "aurc_chance")}
+        agrees = found["spearman"]
+        values["spearman"] = with_interval(agrees if isinstance(agrees, dict) else {"value": agrees})
         lead.append(say("doubt.figures", **values))
     drawn = [maskcharts.risk(facts), maskcharts.doubt_plot(facts)]
     return section("uncertainty", "predictions.parquet", drawn, [], lead, has_file=facts.predictions is not None)

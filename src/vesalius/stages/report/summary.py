@@ -159,19 +159,26 @@ def _crossed(facts: RunFacts) -> Both | None:
 def doubt_share(facts: RunFacts) -> float | None:
     """How much of what a perfect order of the cases would gain over a random one the uncertainty gains: 1 all, 0 nothing."""
     found = facts.metrics.get("uncertainty") or {}
-    ends = [found.get(name) for name in ("aurc", "aurc_best", "aurc_chance")]
-    if any(end is None or end != end for end in ends):
+    aurc, best, chance = (value_of(found.get(name)) for name in ("aurc", "aurc_best", "aurc_chance"))
+    if aurc is None or best is None or chance is None or chance <= best:
         return None
-    aurc, best, chance = map(float, ends)  # type: ignore[arg-type]
-    return (chance - aurc) / (chance - best) if chance > best else None
+    return (chance - aurc) / (chance - best)
+
+
+def value_of(figure: Any) -> float | None:
+    """The value of a figure, which is a plain number or one with its interval; None where it is undefined."""
+    value = figure.get("value") if isinstance(figure, dict) else figure
+    return None if value is None or value != value else float(value)
 
 
 def doubt_sentence(facts: RunFacts) -> Both | None:
-    """Whether the uncertainty tells which cases to look at again."""
+    """Whether the uncertainty tells which cases to look at again; not shown where the interval of its rank correlation with the error holds 0."""
     share = doubt_share(facts)
     if share is None:
         return None
-    key = next(name for name, least in TELLS.items() if share >= least)
+    agrees = (facts.metrics.get("uncertainty") or {}).get("spearman")
+    unclear = isinstance(agrees, dict) and agrees.get("low") is not None and agrees["low"] <= 0
+    key = "unclear" if unclear else next(name for name, least in TELLS.items() if share >= least)
     return say(f"doubt.{key}", share=f"{100 * max(share, 0):.0f}")
 
 
