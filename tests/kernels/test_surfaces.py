@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from vesalius.errors import OptionError
+from vesalius.kernels import surfaces
 from vesalius.kernels.surfaces import corner_codes, distances, percentile, surface_of, surface_scores
 from vesalius.seed import generator
 
@@ -64,15 +66,16 @@ def test_hd95_is_monais_within_a_sample(spacing):
 
 @settings(max_examples=40, deadline=None)
 @given(arrays(bool, (5, 6, 7)), arrays(bool, (5, 6, 7)), st.sampled_from([ISO, (2.5, 0.5, 1.0)]))
-def test_distances_equal_a_distance_transform(first, second, spacing):
+def test_distances_are_those_to_the_nearest_element(first, second, spacing):
     a, b = surface_of(first, spacing), surface_of(second, spacing)
     if len(b) == 0:
         assert np.isnan(distances(a, b)).all()
-        return
-    free = np.ones(b.shape, bool)
-    free.ravel()[b.place] = False
-    expected = ndimage.distance_transform_edt(free, sampling=spacing).ravel()[a.place]
-    assert distances(a, b) == pytest.approx(expected, abs=ROUNDING)
+    elif len(a):
+        expected = cdist(a.points_mm(), b.points_mm()).min(1)
+        for dense in (0.0, 1.0):  # by distance transform, by tree
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(surfaces, "DENSE", dense)
+                assert distances(a, b) == pytest.approx(expected, abs=ROUNDING)
 
 
 @settings(max_examples=40, deadline=None)

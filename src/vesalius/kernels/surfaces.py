@@ -4,7 +4,8 @@ A surface is made of elements that lie between the samples, at the corners of th
 length) that marching cubes (squares) gives its 2x2x2 (2x2) neighbourhood. This is the definition of Nikolov et al.
 2018 (arXiv 1809.04430), whose table of areas MONAI carries; other definitions differ by several per cent
 (Podobnik and Vrtovec 2024, arXiv 2410.02630). Distances are exact and Euclidean, by a k-d tree over the elements:
-its cost grows with the surface, that of a distance transform with the volume.
+its cost grows with the surface, that of a distance transform with the volume. Only speckle, which is nearly all
+surface, is left to the transform.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from functools import lru_cache
 
 import numpy as np
 from monai.metrics.utils import get_code_to_measure_table
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from vesalius.errors import OptionError
 
 PERCENT = 95.0
+DENSE = 1 / 30
+"""Elements per corner of the grid from which a distance transform is faster than a tree (measured on 300 x 512 x 512 samples)."""
 SLACK = 1e-6
 """Part of the tolerance by which a distance may exceed it: a distance of 3 steps of 0.1 mm is within 0.3 mm."""
 
@@ -102,9 +106,22 @@ def distances(first: Surface, second: Surface) -> np.ndarray:
     apart = np.flatnonzero(second.place[at] != first.place)
     found = np.zeros(len(first))
     if len(apart):
-        tree = cKDTree(second.points_mm(), balanced_tree=False, compact_nodes=False)
-        found[apart] = tree.query(first.points_mm(apart))[0]
+        measured = _by_transform if len(apart) > DENSE * np.prod(first.shape) else _by_tree
+        found[apart] = measured(first, apart, second)
     return found
+
+
+def _by_tree(first: Surface, apart: np.ndarray, second: Surface) -> np.ndarray:
+    tree = cKDTree(second.points_mm(), balanced_tree=False, compact_nodes=False)
+    return tree.query(first.points_mm(apart))[0]
+
+
+def _by_transform(first: Surface, apart: np.ndarray, second: Surface) -> np.ndarray:
+    free = np.ones(first.shape, bool)
+    free.ravel()[second.place] = False
+    nearest = ndimage.distance_transform_edt(free, sampling=first.spacing_mm, return_distances=False, return_indices=True)
+    at = np.stack([axis.ravel()[first.place[apart]] for axis in nearest], 1)
+    return np.linalg.norm(first.points_mm(apart) - at * np.asarray(first.spacing_mm), axis=1)
 
 
 def percentile(distance: np.ndarray, size: np.ndarray, percent: float = PERCENT) -> float:
