@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 import vesalius.networks.backends as backends
 from vesalius.errors import OptionError
-from vesalius.networks.backends import ENGINES, Backend, export_onnx, fastest, names
+from vesalius.networks._engines import ENGINES, Run, Tiles, export_onnx
+from vesalius.networks.backends import Backend, built, fastest, names
 
 
 class Tiny(nn.Module):
@@ -39,7 +41,7 @@ def chosen(name: str, ndim: int, agreement: float = 0.9) -> Backend:
     """The engine of that name, built as `fastest` builds it, whatever its speed."""
     net = network(ndim).eval()
     size = (16, 24, 16)[:ndim]
-    tiles = backends.Tiles(2, 2, size, 3, 1, torch.device("cpu"))
+    tiles = Tiles(2, 2, size, 3, 1, torch.device("cpu"))
     contest = backends._Contest(net, tiles, backends._probe(tiles, None), backends._largest, agreement)
     contest.enter("torch")
     if name != "torch":
@@ -103,7 +105,7 @@ def test_engines_that_are_not_installed_are_said(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_engine_that_cannot_run_the_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(model: object) -> backends.Run:
+    def broken(model: object) -> Run:
         raise NotImplementedError("such a layer")
 
     monkeypatch.setitem(ENGINES, "torch bf16", (("cpu",), "", broken))
@@ -124,14 +126,12 @@ def test_one_class_is_decided_by_its_sign() -> None:
 
 
 def test_the_finest_of_several_outputs_is_exported() -> None:
-    if not find_spec("onnx"):
-        pytest.skip("onnx is not installed")
+    onnx = pytest.importorskip("onnx")
 
     class Several(nn.Module):
         def forward(self, x: Tensor) -> list[Tensor]:
             return [x * 2, x[..., ::2, ::2]]
 
-    onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(export_onnx(Several(), torch.zeros(1, 1, 8, 8)))
     assert [out.name for out in model.graph.output] == ["y"]
     assert fastest(Several(), channels=1, size=(8, 8), n_out=1, only=[])(torch.ones(1, 1, 8, 8)).max() == 2
@@ -140,6 +140,35 @@ def test_the_finest_of_several_outputs_is_exported() -> None:
 def test_an_unknown_engine_is_answered_with_known_ones() -> None:
     with pytest.raises(OptionError, match="unknown backend 'openvin'.*openvino"):
         fastest(network(2), channels=2, size=(16, 24), n_out=3, only=["openvin"])
+
+
+def test_an_engine_can_be_built_by_its_name() -> None:
+    net, x = network(2), torch.randn(3, 2, 16, 24)
+    engine = built("torch channels-last", net, channels=2, size=(16, 24), n_out=3, batch=2)
+    assert engine.sentence == "torch channels-last: as it was asked for"
+    with torch.no_grad():
+        assert torch.allclose(engine(x), net(x), atol=1e-4)
+    with pytest.raises(OptionError, match="unknown backend 'tensor'"):
+        built("tensor", net, channels=2, size=(16, 24), n_out=3)
+
+
+def test_the_exported_model_is_kept_and_read_again(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    net, x, file = network(2), torch.randn(1, 2, 16, 24), tmp_path / "model.onnx"
+    shape = {"channels": 2, "size": (16, 24), "n_out": 3}
+    fastest(net, **shape, only=["onnxruntime"], file=file)
+    written = file.stat().st_mtime_ns
+    raw = built("onnxruntime", network(2, n_out=3), **shape, file=file)(x)
+    assert file.stat().st_mtime_ns == written
+    with torch.no_grad():
+        assert torch.allclose(raw, net(x), atol=1e-4)
+
+
+def test_an_engine_that_is_not_installed_cannot_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    with pytest.raises(OptionError, match="the backend 'openvino' is not installed: expected the packages onnx and openvino; pip install"):
+        built("openvino", network(2), channels=2, size=(16, 24), n_out=3)
 
 
 def test_a_probe_of_another_size_is_refused() -> None:

@@ -7,51 +7,29 @@ OpenVINO are optional (``pip install vesalius[speed]``); the model reaches them 
 
 from __future__ import annotations
 
-import copy
-import importlib
-import io
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, cast
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vesalius.errors import OptionError, VesaliusError
+from vesalius.networks._engines import ENGINES, PLAIN, Exported, Run, Tiles
 from vesalius.registry import unknown
 from vesalius.seed import generator
 
-Run = Callable[[Tensor], Tensor]
 Decide = Callable[[Tensor], Tensor]
 AGREEMENT = 0.999
 """Least part of the probe's samples at which an engine must decide as torch in float32 does."""
-CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 REPEATS, REPEAT_SECONDS = 3, 2.0
 """After one run to warm up, the fastest of so many counts; fewer when they take longer than this together."""
-OPSET = 17
 OFTEN_LONGER = 4.0
 """An engine whose first run takes so many times the best one's is not run again."""
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` raw values a sample, and threads."""
-
-    batch: int
-    channels: int
-    size: tuple[int, ...]
-    n_out: int
-    threads: int
-    device: torch.device
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.batch, self.channels, *self.size)
 
 
 @dataclass(frozen=True)
@@ -102,6 +80,7 @@ def fastest(
     decide: Decide | None = None,
     agreement: float = AGREEMENT,
     only: Sequence[str] | None = None,
+    file: Path | None = None,
 ) -> Backend:
     """Try the engines and keep the fastest that decides as torch in float32.
 
@@ -115,6 +94,7 @@ def fastest(
     decide: raw values ``[B, n_out, *size]`` to labels of any shape; None for the largest (n_out > 1) or the sign.
     agreement: see `AGREEMENT`.
     only: names of engines to try besides torch in float32, e.g. the one that was fastest before; None for all.
+    file: where the exported model is kept, for `built`; it must belong to these weights and this shape.
 
     Raises
     ------
@@ -126,7 +106,7 @@ def fastest(
         if name not in names(device.type):
             raise unknown("backend", name, names(device.type))
     network.eval()
-    contest = _Contest(network, tiles, _probe(tiles, probe), decide or _largest, agreement)
+    contest = _Contest(network, tiles, _probe(tiles, probe), decide or _largest, agreement, file)
     stop = time.perf_counter() + seconds
     for name in names(device.type):
         if name == PLAIN or ((only is None or name in only) and time.perf_counter() < stop):
@@ -134,6 +114,33 @@ def fastest(
         elif only is None:
             contest.said[name] = "not tried for want of time"
     return contest.winner()
+
+
+def built(
+    name: str, network: nn.Module, *, channels: int, size: Sequence[int], n_out: int, batch: int = 1, threads: int | None = None,
+    sentence: str = "", file: Path | None = None,
+) -> Backend:
+    """The engine of that name without measuring, e.g. the one that `fastest` found for this model and machine before.
+
+    file: of the exported model: read where it is there (exporting takes seconds and the memory of a prediction), else written.
+
+    Raises
+    ------
+    OptionError: the name is unknown, or its package is not installed.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    if name not in names(device.type):
+        raise unknown("backend", name, names(device.type))
+    _, package, build = ENGINES[name]
+    if not _there(package):
+        raise OptionError(f"the backend '{name}' is not installed", expected=f"the packages onnx and {package}", do="pip install vesalius[speed]")
+    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device)
+    run = build(Exported(network.eval(), tiles, torch.zeros(tiles.shape, device=device), file))
+    return Backend(name, sentence or f"{name}: as it was asked for", run, tiles)
+
+
+def _there(package: str) -> bool:
+    return not package or bool(find_spec("onnx") and find_spec(package))
 
 
 def _largest(raw: Tensor) -> Tensor:
@@ -153,18 +160,18 @@ def _probe(tiles: Tiles, given: Tensor | None) -> Tensor:
 class _Contest:
     """Engines one after the other; only the best is kept in memory."""
 
-    def __init__(self, network: nn.Module, tiles: Tiles, probe: Tensor, decide: Decide, agreement: float) -> None:
+    def __init__(self, network: nn.Module, tiles: Tiles, probe: Tensor, decide: Decide, agreement: float, file: Path | None = None) -> None:
         self.network, self.tiles, self.probe, self.decide, self.agreement = network, tiles, probe, decide, agreement
         self.best = ""
         self.run: Run | None = None
         self.labels: Tensor | None = None
         self.seconds: dict[str, float] = {}
         self.said: dict[str, str] = {}
-        self.model = _Exported(network, tiles, probe)
+        self.model = Exported(network, tiles, probe, file)
 
     def enter(self, name: str) -> None:
         _, package, build = ENGINES[name]
-        if package and not (find_spec("onnx") and find_spec(package)):
+        if not _there(package):
             self.said[name] = "not installed"
             return
         try:
@@ -233,108 +240,3 @@ class _Contest:
 def _floor(part: float) -> str:
     """Per cent, rounded down: 99.96 % is not 100 %."""
     return f"{math.floor(part * 1000) / 10:.1f} %"
-
-
-class _Exported:
-    """A network with what engines need of it; exported to ONNX once, when the first asks."""
-
-    def __init__(self, network: nn.Module, tiles: Tiles, probe: Tensor) -> None:
-        self.network, self.tiles, self.probe = network, tiles, probe
-        self._onnx: bytes | None = None
-
-    def onnx(self) -> bytes:
-        if self._onnx is None:
-            self._onnx = export_onnx(self.network, self.probe)
-        return self._onnx
-
-
-def export_onnx(network: nn.Module, example: Tensor) -> bytes:
-    """The network as ONNX bytes for tiles of exactly the example's shape; input ``x``, output ``y``.
-
-    torch's older exporter (by tracing) is tried first: it takes a third of the time of the newer one. An exporter that
-    fails both ways raises torch's own error.
-    """
-    single = _Single(network).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both exporters warn of what concerns exporting while training, and of their own future
-        try:
-            return _export(single, example, dynamo=False, opset_version=OPSET)
-        except (RuntimeError, TypeError, ValueError, NotImplementedError):
-            return _export(single, example, dynamo=True)
-
-
-def _export(network: nn.Module, example: Tensor, **options: Any) -> bytes:
-    file = io.BytesIO()
-    with torch.no_grad():
-        torch.onnx.export(network, (example,), cast(Any, file), input_names=["x"], output_names=["y"], verbose=False, **options)
-    return file.getvalue()
-
-
-class _Single(nn.Module):
-    """The finest output of a network that gives several."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        raw = self.network(x)
-        return raw[0] if isinstance(raw, (list, tuple)) else raw
-
-
-def _torch(short: torch.dtype | None, channels_last: bool) -> Callable[[_Exported], Run]:
-    def build(model: _Exported) -> Run:
-        layout = CHANNELS_LAST[len(model.tiles.size)] if channels_last else torch.contiguous_format
-        network = _Single(copy.deepcopy(model.network).to(memory_format=layout) if channels_last else model.network)
-        device = model.tiles.device
-
-        def run(x: Tensor) -> Tensor:
-            with torch.autocast(device.type, short or torch.bfloat16, enabled=short is not None):
-                return network(x.to(device, memory_format=layout))
-
-        return run
-
-    return build
-
-
-def _onnxruntime(model: _Exported) -> Run:
-    ort = importlib.import_module("onnxruntime")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = model.tiles.threads, 1, 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would take the cores from torch's
-    session = ort.InferenceSession(model.onnx(), options, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(session.run(None, {"x": x.contiguous().numpy()})[0])
-
-
-def _openvino(precision: str) -> Callable[[_Exported], Run]:
-    def build(model: _Exported) -> Run:
-        ov = importlib.import_module("openvino")
-        core = ov.Core()
-        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": model.tiles.threads, "PERFORMANCE_HINT": "LATENCY"}
-        request = core.compile_model(core.read_model(model.onnx()), "CPU", settings).create_infer_request()
-        shape = (model.tiles.batch, model.tiles.n_out, *model.tiles.size)
-
-        def run(x: Tensor) -> Tensor:
-            out = np.empty(shape, np.float32)  # the engine writes here: its own output is overwritten by the next call
-            request.set_output_tensor(ov.Tensor(out, shared_memory=True))
-            request.infer([x.contiguous().numpy()], share_inputs=True)
-            return torch.from_numpy(out)
-
-        return run
-
-    return build
-
-
-PLAIN = "torch"
-ENGINES: dict[str, tuple[tuple[str, ...], str, Callable[[_Exported], Run]]] = {
-    PLAIN: (("cpu", "cuda"), "", _torch(None, False)),
-    "openvino": (("cpu",), "openvino", _openvino("f32")),
-    "openvino bf16": (("cpu",), "openvino", _openvino("bf16")),
-    "torch bf16": (("cpu", "cuda"), "", _torch(torch.bfloat16, False)),
-    "onnxruntime": (("cpu",), "onnxruntime", _onnxruntime),
-    "torch channels-last": (("cpu", "cuda"), "", _torch(None, True)),
-    "torch bf16 channels-last": (("cpu", "cuda"), "", _torch(torch.bfloat16, True)),
-    "torch f16": (("cuda",), "", _torch(torch.float16, False)),
-    "torch f16 channels-last": (("cuda",), "", _torch(torch.float16, True)),
-}
-"""Name to the devices it runs on, the optional package it needs, and how it is built."""
