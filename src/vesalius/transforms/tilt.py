@@ -17,6 +17,8 @@ from vesalius.errors import DataError
 
 SHEARED = 1e-3
 """A shift from slice to slice of more than this part of a sample is a tilt."""
+ROUNDED = 6
+"""Decimals of a shift: a sample at the edge must not fall outside by rounding."""
 
 
 def shear_of(grid: Grid) -> np.ndarray:
@@ -79,7 +81,7 @@ def _shifted(volume: np.ndarray, own: Grid, wanted: Grid, order: int, beyond: fl
     """Samples of a volume on another grid of the same planes: each slice moves within its plane."""
     done = np.empty(wanted.shape, volume.dtype)
     for k in range(wanted.shape[0]):
-        start = own.index(wanted.world(np.array([k, 0, 0])))[1:]
+        start = np.round(own.index(wanted.world(np.array([k, 0, 0])))[1:], ROUNDED)
         flat = volume[k] if order == 0 else volume[k].astype(np.float32)
         moved = ndimage.affine_transform(flat, np.ones(2), start, wanted.shape[1:], order=order, mode="constant", cval=float(beyond))
         done[k] = np.rint(moved) if volume.dtype.kind in "iu" else moved

@@ -73,7 +73,8 @@ def _head(reference: Reference) -> Dataset:
     item = _of(SOPClassUID=RTStructureSetStorage, SOPInstanceUID=generate_uid(), StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=generate_uid(),
                Modality="RTSTRUCT", SeriesNumber=SERIES_NUMBER, InstanceNumber=1, OperatorsName="", Manufacturer="Vesalius", ManufacturerModelName="vesalius",
                SoftwareVersions=__version__, SeriesDescription="Vesalius structures", FrameOfReferenceUID=first.FrameOfReferenceUID,
-               PositionReferenceIndicator="", StructureSetLabel="VESALIUS", StructureSetDate=now.strftime("%Y%m%d"), StructureSetTime=now.strftime("%H%M%S"), ApprovalStatus="UNAPPROVED",
+               PositionReferenceIndicator="", StructureSetLabel="VESALIUS", StructureSetDate=now.strftime("%Y%m%d"), StructureSetTime=now.strftime("%H%M%S"),
+               ApprovalStatus="UNAPPROVED",
                InstanceCreationDate=now.strftime("%Y%m%d"), InstanceCreationTime=now.strftime("%H%M%S"))
     for keyword in (*BLANK, "SpecificCharacterSet", "TimezoneOffsetFromUTC"):
         if keyword in first:
