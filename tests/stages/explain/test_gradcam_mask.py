@@ -96,6 +96,24 @@ def test_finds_where_the_class_is(listed: bool) -> None:
         assert away.max() == 0
 
 
+class Normed(Spots):
+    """The same with an instance norm behind the coarse map: the mean gradient of each channel is then zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = self.norm(F.interpolate(F.relu(self.pool(self.see(x))), x.shape[2:]))
+        return torch.cat([torch.full_like(seen[:, :1], 0.5), seen], 1)
+
+
+def test_an_instance_norm_does_not_blind_it() -> None:
+    x, bright, dark = spots()
+    heat = gradcam_mask(Normed(), x, 1)
+    assert heat[bright].mean() > 0.8 and heat[dark].mean() < 0.2
+
+
 def test_a_class_that_is_nowhere_found_is_explained_by_its_probability() -> None:
     x, bright, _ = spots()
     heat = gradcam_mask(Spots(), 0.2 * x, 1)

@@ -100,7 +100,7 @@ def audit_of(cohort: pd.DataFrame) -> dict:
     masks = [{"class": "anterior", "n": 133, "median_mm3": 1690.25, "share": 0.021}, {"class": CLASSES[1], "n": 133, "median_mm3": 1487.0, "share": 0.018}]
     english, chinese = "1 mask seems to be of another image", "1 个掩模疑似属于其他图像"
     issues = [{"code": "mask_swapped", "severity": "warning", "en": english, "zh": chinese, "files": ["a"], "n": 1}]
-    return {"schema": 1, "root": "/data/Task04_Hippocampus", "layout": "msd", "n_images": len(cohort), "n_patients": int(cohort["patient"].nunique()),
+    return {"schema": 1, "root": "/data/Task04_Hippocampus", "layout": "dataset-json", "n_images": len(cohort), "n_patients": int(cohort["patient"].nunique()),
             "target": target().to_dict(), "patient_known": True, "patient_evidence": "file names", "sizes": [{"shape": [40, 56, 40], "n": 135}],
             "modalities": {"MR": 135}, "bits": {"16": 135}, "issues": issues, "duplicates": {"exact": [], "near": []}, "crossing": {}, "masks": masks}
 

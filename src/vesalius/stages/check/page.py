@@ -29,13 +29,15 @@ td{overflow-wrap:anywhere}li{list-style:none;margin:.5rem 0;padding:.5rem .8rem;
 li.error{border-color:#c62828;background:#fdecec}li.warning{border-color:#d98e04;background:#fff7e6}small{color:#5b6675;overflow-wrap:anywhere}
 figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top;max-width:17rem}figcaption{font-size:.78rem;color:#5b6675;overflow-wrap:anywhere}
 img{image-rendering:auto;border:1px solid #d5dbe3;margin-right:2px}button{float:right;font:inherit;padding:.2rem .7rem}
+table.structures{margin-top:1.2rem;border-collapse:collapse}.structures th,.structures td{padding:.25rem 1.6rem .25rem 0;border-bottom:1px solid #e3e8ee}
+.structures th:not(:first-child),.structures td:not(:first-child){text-align:right;padding-right:.4rem;padding-left:1.4rem}
 body[data-lang=en] .zh,body[data-lang=zh] .en{display:none}
 </style></head><body data-lang="{{ lang }}">
 <button onclick="document.body.dataset.lang=document.body.dataset.lang==='en'?'zh':'en'">English / 中文</button>
 <h1><span class="en">Audit of {{ name }}</span><span class="zh">{{ name }} 数据检查</span></h1>
 {% for lang, rows in summaries %}<table class="{{ lang }}">{% for key, value in rows %}<tr><th>{{ key }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
 {% endfor %}
-{% for lang, (heads, rows) in structures if rows %}<table class="{{ lang }}"><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for lang, (heads, rows) in structures if rows %}<table class="{{ lang }} structures"><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table>
 {% endfor %}
 <h2><span class="en">Findings</span><span class="zh">发现</span></h2>

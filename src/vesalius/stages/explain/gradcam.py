@@ -188,7 +188,9 @@ def gradcam_mask(network: nn.Module, x: torch.Tensor, class_index: int, *, exclu
     What is explained is the mean log odds of the class over the samples that the network gives to it, or, where it gives none,
     over all samples weighted by its probability. The layer is the last one at the coarsest resolution of at least `DENSE_FINE`
     places along every axis: there the network knows the surroundings and still tells places apart. At a finer one the map
-    would be little more than the answer itself.
+    would be little more than the answer itself. Each place is weighted by its own gradient (HiResCAM, Draelos and Carin,
+    arXiv 2011.08891), not by the mean over all: where an instance norm follows, a shift of a whole channel changes nothing,
+    so that the mean gradient is zero but for the border.
 
     Parameters
     ----------
@@ -242,9 +244,9 @@ def _strided(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
 
 
 def _dense_heat(maps: list[torch.Tensor], value: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """The first map through which a gradient flows, its channels weighted by their mean gradient; 0 where none does."""
+    """The first map through which a gradient flows, times its gradient and summed over channels; 0 where none does."""
     for tensor in maps:
         gradient = torch.autograd.grad(value, tensor, retain_graph=True, allow_unused=True)[0]
         if gradient is not None and gradient.any():
-            return to_unit(_resize((tensor[0] * _mean(gradient[0])).sum(0).detach(), size))
+            return to_unit(_resize((tensor[0] * gradient[0]).sum(0).detach(), size))
     return torch.zeros(size)
