@@ -101,7 +101,8 @@ def _explain(mapping: TiledMapping, study: Study, truth: np.ndarray, name: str, 
     target = mapping.output.target
     k = target.classes.index(name)
     uncertainty = found.uncertainty if found.uncertainty is not None else np.zeros(study.grid.shape, np.float32)
-    case = Case.of(study, of_class(truth, target, k), of_class(found.labels, target, k), judged(truth, target, k), uncertainty)
+    known = judged(truth, target, k)  # what lies outside the field of view is no error, and is not drawn as one
+    case = Case.of(study, of_class(truth, target, k), of_class(found.labels, target, k) & known, known, uncertainty)
     pictures = {"": case.picture(case.wrong), "overlay": case.overlay(case.wrong), "uncertainty": case.heated(uncertainty, case.wrong)}
     pictures["gradcam"] = case.heated(gradcam_on(mapping, study, k, case.centre), case.wrong)
     if case.largest is not None and case.largest != case.wrong:
