@@ -156,9 +156,15 @@ def stack_of(planes: list[Plane], shape: tuple[int, int], names: list[str], wher
     if gaps == "refuse":
         _complete(order, steps, usual, depths, names, where)
     else:
+        usual = _shortest(steps, usual)
         places = _places(steps, usual, where)
         notes = _filled_note(places, order, depths, names)
     return _stack([planes[i] for i in order], order, places, shape, usual, notes)
+
+
+def _shortest(steps: np.ndarray, usual: float) -> float:
+    """The step of a stack of which many planes may be missing: of those that are about as short as the shortest, the median."""
+    return float(np.median(steps[steps <= GAP_RATIO * steps.min()])) if len(steps) else usual
 
 
 def _places(steps: np.ndarray, usual: float, where: str) -> np.ndarray:

@@ -38,7 +38,7 @@ def upright(grid: Grid) -> Grid:
     shift = shear_of(grid)
     if not shift.any():
         return grid
-    whole = shift * (grid.shape[0] - 1)
+    whole = np.round(shift * (grid.shape[0] - 1), ROUNDED)
     low, high = np.floor(np.minimum(0, whole)), np.ceil(np.maximum(0, whole))
     extra = (high - low).astype(int)
     affine = grid.affine_lps.copy()
