@@ -64,9 +64,30 @@ def _along(n: int, side: int, overlap: float) -> list[int]:
 
 
 def profile(side: int) -> Tensor:
-    """Weights along one axis of a tile, float64 ``[side]``: a Gaussian of sigma side / 8 about the middle, never 0."""
-    place = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    """Weights along one axis of a tile, float64 ``[side]``: a Gaussian of sigma side / 8, never 0.
+
+    Its middle is sample side // 2, as in nnU-Net (half a sample off the middle of an even side): where decisions are close
+    that half sample changed one label in a hundred, and a model from there is to decide as it did.
+    """
+    place = torch.arange(side, dtype=torch.float64) - side // 2
     return torch.exp(-0.5 * (place / (side * SIGMA)) ** 2)
+
+
+def profiles(size: Sequence[int], blend: str = "gaussian") -> list[Tensor]:
+    """Weights along each axis of a tile: ``"gaussian"`` (`profile`), ``"nnunet"`` (the same about sample ``side // 2``, as nnU-Net has it:
+    half a sample off in tiles of an even side), or ``"constant"``.
+
+    Raises
+    ------
+    OptionError: another blend.
+    """
+    if blend == "gaussian":
+        return [profile(side) for side in size]
+    if blend == "constant":
+        return [torch.ones(side, dtype=torch.float64) for side in size]
+    if blend == "nnunet":
+        return [torch.exp(-0.5 * ((torch.arange(side, dtype=torch.float64) - side // 2) / (side * SIGMA)) ** 2) for side in size]
+    raise OptionError(f"unknown blend '{blend}'", expected="gaussian, nnunet or constant")
 
 
 def gaussian(size: Sequence[int]) -> Tensor:
