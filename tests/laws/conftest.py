@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from vesalius.core.geometry import Grid
-from vesalius.core.reads import Reads
+from vesalius.core.reads import Reads, TileReads
 from vesalius.core.study import Study
 from vesalius.core.target import KINDS, TargetSpec
-from vesalius.mapping import Mapping
+from vesalius.mapping import Mapping, TiledMapping
 from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
 
-CLASSES = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "multilabel": ("p", "q", "r"), "ordinal": ("0", "1", "2", "3"), "regression": ()}
+CLASSES = {
+    "binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "multilabel": ("p", "q", "r"), "ordinal": ("0", "1", "2", "3"), "regression": (), "mask": ("s", "t"),
+}
 SIZE = {2: (28, 28), 3: (20, 20, 20)}
 
 
@@ -66,7 +68,20 @@ def turned(study: Study, order: tuple[int, ...], flips: tuple[int, ...]) -> Stud
     return Study(np.ascontiguousarray(image), Grid(shape, spacing, affine), bits=study.bits, source=study.source)
 
 
-@pytest.fixture(params=KINDS)
+WHOLE = [kind for kind in KINDS if output_for(TargetSpec(kind, CLASSES[kind])).reading == "whole"]
+
+
+def make_tiled(ndim: int = 3, network: str = "unet", exclusive: bool = True, spacing_mm: tuple[float, ...] | None = None,
+               size: tuple[int, ...] | None = None, **options: object) -> TiledMapping:
+    """A mapping that reads in tiles, with fresh weights from a seed; `make_study` needs several tiles of it."""
+    output = output_for(TargetSpec("mask", CLASSES["mask"], values=((1,), (2,)), exclusive=exclusive))
+    reads = TileReads(size or (16,) * ndim, spacing_mm=spacing_mm)
+    plan = Plan().decide("network.name", network, "a law").decide("network.options", options, "a law")
+    torch.manual_seed(0)
+    return TiledMapping(reads, [build(network, channels=1, n_out=output.n_out, size=reads.size, **options)], output, plan)
+
+
+@pytest.fixture(params=WHOLE)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -22,7 +22,7 @@ LIGHT = {"small-cnn", "small-resnet", "resnet18", "mobilenetv2", "vit-tiny", "cn
 
 
 def saved_forms() -> list[object]:
-    pairs = [(name, ndim) for name in names() for ndim in describe(name).ndims]
+    pairs = [(name, ndim) for name in names(dense=False) for ndim in describe(name).ndims]
     return [pytest.param(*pair, id=f"{pair[0]}-{pair[1]}d", marks=[] if pair[0] in LIGHT and pair[1] == 2 else [pytest.mark.slow]) for pair in pairs]
 
 
