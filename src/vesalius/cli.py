@@ -21,12 +21,13 @@ app = typer.Typer(
     help="Point it at a folder of medical images; get back a model and a report you can believe. Research use: a doctor decides.",
 )
 
-Data = Annotated[str, typer.Argument(help="Folder of classes, folder with a table, .npz, DICOM tree, or medmnist:NAME.")]
+Data = Annotated[str, typer.Argument(help="Folder of classes, folder with a table, images with masks, .npz, DICOM tree, or medmnist:NAME.")]
 Table = Annotated[str | None, typer.Option(help="Table with labels and clinical columns (CSV, TSV, Parquet, XLSX).")]
-Label = Annotated[str | None, typer.Option(help="Column of the label; several, comma-separated, for multi-label.")]
+Label = Annotated[str | None, typer.Option(help="Column of the label; several, comma-separated, for multi-label. Masks: NAME=NUMBER,... names the numbers.")]
 Patient = Annotated[str | None, typer.Option(help="Column or file-name pattern (regular expression) that names the patient, or 'none'.")]
 Image = Annotated[str | None, typer.Option(help="Column that names the image file.")]
-Target = Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal or regression; recognised when left out.")]
+Target = Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal, regression or mask; recognised when left out.")]
+Gaps = Annotated[str | None, typer.Option(help="Missing slices of a DICOM series: refuse (when left out) or fill.")]
 Layout = Annotated[str | None, typer.Option(help="How to read DATA when two readings fit.")]
 Jobs = Annotated[int | None, typer.Option(help="Worker processes for reading; all cores when left out.")]
 Lang = Annotated[str, typer.Option(help="Language shown first: en or zh.")]
@@ -35,6 +36,7 @@ Lang = Annotated[str, typer.Option(help="Language shown first: en or zh.")]
 @app.command()
 def check(
     data: Data, table: Table = None, label: Label = None, patient: Patient = None, image: Image = None, target: Target = None, layout: Layout = None,
+    gaps: Gaps = None,
     json: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write what was found as a page.")] = None,
     jobs: Jobs = None, lang: Lang = "en",
@@ -47,7 +49,8 @@ def check(
 
     Request(data=data, lang=lang, jobs=jobs)
     with _progress() as progress:
-        audit = run_check(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout, jobs=jobs, progress=progress)
+        audit = run_check(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout, gaps=gaps, jobs=jobs,
+                          progress=progress)
     typer.echo(to_text(audit, cast(Literal["en", "zh"], lang)))
     if json is not None:
         atomic_json(json, audit.to_dict())
@@ -61,6 +64,7 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; the same command goes on in it.")] = Path("run"),
     table: Table = None, label: Label = None, patient: Patient = None, image: Image = None, target: Target = None, layout: Layout = None,
+    gaps: Gaps = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     budget: Annotated[str | None, typer.Option(help="Training time, e.g. 10m or 2h.")] = None,
     network: Annotated[str | None, typer.Option(help="A name, several (comma-separated) or 'all' to rank them. 'vesalius networks' lists them.")] = None,
@@ -88,7 +92,7 @@ def fit(
     names = tuple(name.strip() for name in network.split(",") if name.strip()) if network else ()
     with _progress() as progress:
         run = run_fit(
-            data, out, progress=progress, table=table, label=label, patient=patient, image=image, target=target, layout=layout, seed=seed,
+            data, out, progress=progress, table=table, label=label, patient=patient, image=image, target=target, layout=layout, gaps=gaps, seed=seed,
             budget_s=seconds_of(budget), network=names, weights=weights, size=size, epochs=epochs, batch=batch, learning_rate=learning_rate,
             precision=precision, members=members, folds=folds, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
             devices=devices, nodes=nodes, jobs=jobs, lang=lang,
@@ -105,13 +109,14 @@ def predict(
     method: Annotated[str, typer.Option(help="Explanation: gradcam or occlusion.")] = "gradcam",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     write: Annotated[str, typer.Option(help="Masks: nifti, png, dicom-seg, rtstruct (comma-separated); what suits each study when left out.")] = "",
+    gaps: Gaps = None,
 ) -> None:
     """Findings for new studies: label, probability, heat map; or masks with their measurements."""
     from vesalius.stages.predict import predict as run_predict
 
     kinds = tuple(name.strip() for name in write.split(",") if name.strip())
     with _progress() as progress:
-        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, progress=progress)
+        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, gaps=gaps, progress=progress)
     typer.echo(f"{len(made.findings)} studies read, {len(made.refused)} refused: {made.table}")
     typer.echo("Research use: a doctor decides.")
 

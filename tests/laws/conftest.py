@@ -18,7 +18,8 @@ from vesalius.outputs import output_for
 from vesalius.plan import Plan
 
 CLASSES = {
-    "binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "multilabel": ("p", "q", "r"), "ordinal": ("0", "1", "2", "3"), "regression": (), "mask": ("s", "t"),
+    "binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "multilabel": ("p", "q", "r"), "ordinal": ("0", "1", "2", "3"), "regression": (),
+    "mask": ("s", "t"),
 }
 SIZE = {2: (28, 28), 3: (20, 20, 20)}
 

@@ -10,11 +10,11 @@ surface, is left to the transform.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from monai.metrics.utils import get_code_to_measure_table
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -54,7 +54,7 @@ class Surface:
 
 @lru_cache(maxsize=64)
 def _sizes(spacing_mm: tuple[float, ...]) -> np.ndarray:
-    return np.asarray(get_code_to_measure_table(spacing_mm)[0], np.float64).ravel()
+    return np.asarray(importlib.import_module("monai.metrics.utils").get_code_to_measure_table(spacing_mm)[0], np.float64).ravel()
 
 
 def corner_codes(mask: np.ndarray) -> np.ndarray:

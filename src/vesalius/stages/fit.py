@@ -79,6 +79,7 @@ def _cohort(work: Work) -> tuple[Cohort, pd.DataFrame]:
     request, run, start = work.request, work.run, time.perf_counter()
     cohort = recognise(
         request.data, table=request.table, label=request.label, patient=request.patient, image=request.image, target=request.target, layout=request.layout,
+        gaps=request.gaps,
     )
     if run.cohort.is_file():
         frame = read_cohort(run.cohort)

@@ -16,6 +16,7 @@ from vesalius.core.cohort import Source
 from vesalius.core.finding import Finding
 from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
+from vesalius.formats.dicom import filled
 from vesalius.mapping import Mapping, TiledMapping, single_thread
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
@@ -55,7 +56,7 @@ class Predicted:
 
 def predict(
     run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu",
-    write: Sequence[str] = (), progress: Progress = quiet,
+    write: Sequence[str] = (), gaps: str | None = None, progress: Progress = quiet,
 ) -> Predicted:
     """Read every study under ``data`` with the model of ``run`` and write findings.csv, findings.json and pictures.
 
@@ -63,14 +64,14 @@ def predict(
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
     pictures: heat maps are written for so many studies. write: of a model that gives masks, what is written for each study
-        (nifti, png, dicom-seg, rtstruct); when empty what suits the study.
+        (nifti, png, dicom-seg, rtstruct); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
 
     Raises
     ------
     RunError: there is no model. DataError: there is nothing to read, or none of it can be read.
     """
     mapping, out = Mapping.load(run, device), Path(out)
-    sources = find_sources(Path(data))
+    sources = [filled(source) for source in find_sources(Path(data))] if gaps == "fill" else find_sources(Path(data))
     if not sources:
         raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
     _make(out)

@@ -34,7 +34,7 @@ class Request:
 
     Parameters
     ----------
-    data: folder, file or ``medmnist:NAME``. table, label, patient, image, target, layout: see `formats.recognise`.
+    data: folder, file or ``medmnist:NAME``. table, label, patient, image, target, layout, gaps: see `formats.recognise`.
     seed: of every random choice.
     budget_s: training time on this machine.
     network: names of networks; several, or ``("all",)``, are ranked under equal budget.
@@ -52,6 +52,7 @@ class Request:
     image: str | None = None
     target: str | None = None
     layout: str | None = None
+    gaps: str | None = None
     seed: int = 0
     budget_s: float | None = None
     network: tuple[str, ...] = ()

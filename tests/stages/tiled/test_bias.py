@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vesalius.stages.tiled.bias import bias_of, best_threshold, curves
+from vesalius.stages.tiled.bias import best_threshold, bias_of, curves
 
 RNG = np.random.default_rng(0)
 

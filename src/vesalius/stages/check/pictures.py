@@ -119,7 +119,7 @@ def _sizes(seen: Sequence[Fact]) -> list[Issue]:
 
 
 def _orientations(seen: Sequence[Fact]) -> list[Issue]:
-    counts, files = _kinds([fact for fact in seen if fact.shape], _page)
+    counts, files = _kinds([fact for fact in seen if len(fact.shape) == 2], _page)
     issues = []
     if len(counts.keys() - {"square"}) > 1:
         said = _named(counts)

@@ -23,13 +23,13 @@ REASONS = {"unreadable": "cannot be read", "empty": "empty file", "truncated": "
 
 def check(
     data: str, *, table: str | None = None, label: str | None = None, patient: str | None = None, image: str | None = None, target: str | None = None,
-    layout: str | None = None, jobs: int | None = None, progress: Progress | None = None,
+    layout: str | None = None, gaps: str | None = None, jobs: int | None = None, progress: Progress | None = None,
 ) -> Audit:
     """Say what is in a data set and what is wrong with it; nothing is changed.
 
     Parameters
     ----------
-    data, table, label, patient, image, target, layout: see `vesalius.formats.recognise`.
+    data, table, label, patient, image, target, layout, gaps: see `vesalius.formats.recognise`.
     jobs: processes that read images; None takes the cores this process may use.
     progress: called with (done, all, what).
 
@@ -37,7 +37,7 @@ def check(
     ------
     DataError: nothing there can be recognised as a data set.
     """
-    cohort = recognise(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout)
+    cohort = recognise(data, table=table, label=label, patient=patient, image=image, target=target, layout=layout, gaps=gaps)
     return audit_cohort(cohort, jobs=jobs, progress=progress)
 
 

@@ -86,7 +86,7 @@ def _spacing(plan: Plan, facts: TileFacts) -> Plan:
     others = max(step for a, step in enumerate(wanted) if a != axis)
     if wanted[axis] > ANISOTROPIC * others:
         wanted[axis] = max(facts.finest_mm[axis], others)
-        return plan.decide("input.spacing_mm", _rounded(wanted), "median spacing; on the coarse axis the 10th percentile, so that fine series keep their slices")
+        return plan.decide("input.spacing_mm", _rounded(wanted), "median spacing; on the coarse axis the 10th percentile: fine series keep their slices")
     return plan.decide("input.spacing_mm", _rounded(wanted), "median spacing of the training images (mm)")
 
 
@@ -235,7 +235,7 @@ def _optimiser(plan: Plan, request: Request) -> Plan:
     plan = plan.decide("train.warmup_steps", max(1, min(total // 20, 300)), "a twentieth of the steps, at most 300; then half a cosine")
     plan = plan.decide("train.weight_decay", 0.03, "decoupled (AdamW), not for biases and norms")
     plan = plan.decide("train.clip_norm", 5.0, "a rare large gradient must not undo an epoch")
-    plan = plan.decide("train.ema", round(1 - 1 / max(10.0, min(1000.0, total / 20)), 5), "moving average of the weights over about a twentieth of the training")
+    plan = plan.decide("train.ema", round(1 - 1 / max(10.0, min(1000.0, total / 20)), 5), "moving average of the weights over about a twentieth of the steps")
     plan = plan.decide("train.sampling", "tiles", "see train.foreground")
     return plan.decide("train.foreground", FOREGROUND, "share of the tiles that are centred near a structure, each structure as often as another")
 
