@@ -29,6 +29,7 @@ def labels_of(
     planes: int = 1,
     skip: np.ndarray | None = None,
     background: Sequence[float] | None = None,
+    weights: Sequence[Tensor] | None = None,
     anisotropic: bool = False,
     observe: Observe | None = None,
     progress: Progress = quiet,
@@ -38,11 +39,13 @@ def labels_of(
     """uint8 ``[planes, *shape_out]``: what is decided for each sample of the original image.
 
     ``x`` is the prepared image ``[C, (Z,) Y, X]``, ``shape_out`` the shape of the image that it was resampled from. See
-    `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background, file`` and `resample.decided` for ``decide,
+    `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background, weights,
+    file`` and `resample.decided` for ``decide,
     planes, anisotropic, out``; errors are theirs.
     """
     slabs: Slabs = stream(
-        predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, background=background, progress=progress, file=file
+        predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, weights=weights, background=background,
+        progress=progress, file=file,
     )
     slabs = slabs if observe is None else _observed(slabs, observe)
     return decided(slabs, tuple(x.shape[1:]), shape_out, decide, planes, anisotropic=anisotropic, out=out)

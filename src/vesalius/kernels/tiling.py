@@ -74,8 +74,8 @@ def profile(side: int) -> Tensor:
 
 
 def profiles(size: Sequence[int], blend: str = "gaussian") -> list[Tensor]:
-    """Weights along each axis of a tile: ``"gaussian"`` (`profile`), ``"nnunet"`` (the same about sample ``side // 2``, as nnU-Net has it:
-    half a sample off in tiles of an even side), or ``"constant"``.
+    """Weights along each axis of a tile: ``"gaussian"`` (`profile`), ``"centred"`` (the same about the very middle, as MONAI has it), or
+    ``"constant"``.
 
     Raises
     ------
@@ -85,9 +85,9 @@ def profiles(size: Sequence[int], blend: str = "gaussian") -> list[Tensor]:
         return [profile(side) for side in size]
     if blend == "constant":
         return [torch.ones(side, dtype=torch.float64) for side in size]
-    if blend == "nnunet":
-        return [torch.exp(-0.5 * ((torch.arange(side, dtype=torch.float64) - side // 2) / (side * SIGMA)) ** 2) for side in size]
-    raise OptionError(f"unknown blend '{blend}'", expected="gaussian, nnunet or constant")
+    if blend == "centred":
+        return [torch.exp(-0.5 * ((torch.arange(side, dtype=torch.float64) - (side - 1) / 2) / (side * SIGMA)) ** 2) for side in size]
+    raise OptionError(f"unknown blend '{blend}'", expected="gaussian, centred or constant")
 
 
 def gaussian(size: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ from vesalius.core.study import Study
 from vesalius.errors import RunError
 from vesalius.formats import open_study
 from vesalius.kernels.tiled_labels import labels_of
-from vesalius.kernels.tiling import mirrored
+from vesalius.kernels.tiling import mirrored, profiles
 from vesalius.mapping.whole import READINGS, Mapping, one_source
 from vesalius.outputs.segment import Segment
 from vesalius.transforms.tiles import TileTrace, prepare_tiles, undo_mask
@@ -92,7 +92,7 @@ class TiledMapping(Mapping):
         labels = labels_of(
             mirrored(self.backend or self.mean_raw, self.mirror), x, size=self.reads.size, n_out=self.output.n_out, overlap=self.reads.overlap,
             batch=self.batch, shape_out=trace.stored, decide=self.task.decide, planes=self.task.planes, anisotropic=trace.coarse, observe=watch,
-            progress=progress,
+            weights=profiles(self.reads.size, self.reads.blend), progress=progress,
         )
         doubts = [watch.entropy[None]] if watch.entropy is not None else []
         maps = [undo_mask(_enlarged(each, trace.stored), trace) for each in (doubts + ([watch.p] if watch.p is not None else []))]

@@ -93,7 +93,7 @@ def _check(info: NetworkInfo, channels: int, n_out: int, size: tuple[int, ...]) 
     if len(size) not in info.ndims:
         listed = ", ".join(names(len(size), info.dense)) or "a network for 2-D or 3-D"
         raise OptionError(f"'{info.name}' does not exist in {len(size)}-D", got=f"size {size}", expected=listed, do="choose another network")
-    if min(size) < info.min_size:
+    if min(n for n in size if n > 1 or not info.dense or max(size) == 1) < info.min_size:  # a tile of one plane is read plane by plane
         other = "unet" if info.dense else "small-resnet"
         least = f"at least {info.min_size} samples along each axis"
         raise OptionError(f"images are too small for '{info.name}'", expected=least, got=f"size {size}", do=f"choose a larger --size or '{other}'")

@@ -11,6 +11,7 @@ from vesalius.core.reads import TileReads
 from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.kernels.resample import resampled_image, resampled_mask
+from vesalius.transforms.foreign import prepare_foreign
 from vesalius.transforms.reading import canonical, to_channels
 
 LEAST_STD = 1e-6
@@ -22,7 +23,8 @@ COARSE = 3.0
 class TileTrace:
     """The way back from a prepared array: canonical ``order`` and ``flips``, the ``stored`` shape in that order, the prepared ``shape``.
 
-    ``coarse``: the first axis is much coarser than the others.
+    ``coarse``: the first axis is much coarser than the others. ``box``: the part of the turned study (of shape ``whole``) that was
+    read and that ``stored`` is the shape of; None for all of it.
     """
 
     grid: Grid
@@ -31,6 +33,8 @@ class TileTrace:
     stored: tuple[int, ...]
     shape: tuple[int, ...]
     coarse: bool = False
+    box: tuple[slice, ...] | None = None
+    whole: tuple[int, ...] = ()
 
 
 def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
@@ -54,6 +58,9 @@ def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace
     """
     if study.ndim != reads.ndim:
         raise DataError("wrong number of axes", where=study.source, expected=f"{reads.ndim}-D", got=f"{study.ndim}-D")
+    if reads.foreign:
+        image, made = prepare_foreign(study, reads)
+        return image, TileTrace(study.grid, made.order, made.flips, made.shape_out, image.shape[1:], made.thick, made.box, made.shape)
     trace = trace_of(study.grid, reads)
     image = _turned(_channels(study, reads.channels), trace)
     numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])
@@ -90,11 +97,16 @@ def _standardised(channel: np.ndarray, study: Study, reads: TileReads, c: int) -
 
 def prepare_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
     """A mask ``[L, (Z,) Y, X]`` uint8 on the study's own grid, as the prepared image has it."""
-    return resampled_mask(np.ascontiguousarray(_turned(mask, trace)), trace.shape)
+    turned = _turned(mask, trace)
+    return resampled_mask(np.ascontiguousarray(turned[(slice(None), *trace.box)] if trace.box else turned), trace.shape)
 
 
 def undo_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
-    """An array ``[L, …]`` of ``trace.stored`` shape (canonical axes, the study's own samples) back in the study's own order of axes."""
+    """An array ``[L, …]`` of ``trace.stored`` shape (canonical axes, the study's own samples) back in the study's own order of axes; 0 outside
+    of the box that was read."""
+    if trace.box:
+        inside, mask = mask, np.zeros((len(mask), *trace.whole), mask.dtype)
+        mask[(slice(None), *trace.box)] = inside
     mask = np.flip(mask, tuple(1 + axis for axis in trace.flips)) if trace.flips else mask
     back = np.argsort(trace.order)
     return np.ascontiguousarray(mask.transpose(0, *(1 + axis for axis in back)))
