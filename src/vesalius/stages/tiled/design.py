@@ -215,9 +215,11 @@ def _length(plan: Plan, facts: TileFacts, request: Request, speed: Speed) -> Pla
     total = max(20, min(int(budget / step_s), MOST_STEPS))
     per = max(10, math.ceil(total / LOOKS))
     epochs, reason = max(1, round(total / per)), f"{step_s * 1000:.0f} ms a step: as many as fit into {budget:.0f} s a network"
+    why = "the stretch between two looks at validation"
     if request.epochs is not None:
         epochs, reason = request.epochs, "asked for with --epochs"
-    plan = plan.decide("train.steps_per_epoch", per, "the stretch between two looks at validation")
+        per, why = max(10, math.ceil(facts.n_train / int(plan["train.batch"]))), "a tile of every training case, at least 10 steps"
+    plan = plan.decide("train.steps_per_epoch", per, why)
     plan = plan.decide("train.epochs", epochs, reason)
     plan = plan.decide("train.predicted_seconds", round(epochs * per * step_s * folds * members), "steps times the measured time of a step")
     plan = plan.decide("train.patience", epochs, "no early stop: the step size falls to its end, and the best average on validation is kept")
