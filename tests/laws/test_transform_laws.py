@@ -19,7 +19,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "Tone": {"brightness": 0.2, "contrast": 0.3, "gamma": 0.3},
     "Noise": {"sigma": 0.1},
     "Erase": {"share": 1.0},
-    "OwnScale": {"share": 0.5},
     "Soften": {"share": 1.0},
 }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vesalius.transforms.augment import Augment
-from vesalius.transforms.intensity import Erase, Noise, OwnScale, Soften, Tone, on_own_scale
+from vesalius.transforms.intensity import Erase, Noise, Soften, Tone
 from vesalius.transforms.spatial import Affine, invert
 
 FULL = Augment(Affine(15, 0.15, 0.1, 0.08, (1,), 0.9), Tone(0.1, 0.2, 0.2), Soften(0.5), Noise(0.05), Erase(0.5, 0.4))
@@ -80,21 +80,3 @@ def test_no_augmentation_changes_nothing():
 def test_record_gives_the_same_augmentation_back():
     again = Augment.from_dict(FULL.to_dict())
     assert again == FULL and torch.equal(again(blobs(), 1, 2), FULL(blobs(), 1, 2))
-
-
-def test_an_own_scale_forgets_brightness_and_contrast() -> None:
-    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.2
-    brighter = x * 1.3 + 0.1
-    first, second = on_own_scale(x), on_own_scale(brighter)
-    assert torch.allclose(first, second, atol=1e-5)
-    assert torch.allclose(first.mean((1, 2, 3)), torch.full((3,), 0.5), atol=0.02)
-    assert bool(torch.isfinite(on_own_scale(torch.full((1, 1, 4, 4), 0.7))).all())
-
-
-def test_a_share_of_a_batch_is_on_its_own_scale() -> None:
-    x = torch.rand(64, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.3
-    made = Augment(scale=OwnScale(0.5))(x, 1, "step", 0)
-    changed = (made != x).flatten(1).any(1)
-    assert 16 < int(changed.sum()) < 48
-    assert torch.equal(made[~changed], x[~changed]) and torch.allclose(made[changed], on_own_scale(x[changed]))
-    assert Augment.from_dict(Augment(scale=OwnScale(0.5)).to_dict()) == Augment(scale=OwnScale(0.5))

@@ -1,16 +1,13 @@
 """From a study to the network's array and back."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 
 from vesalius.core.geometry import Grid
 from vesalius.core.reads import Reads
 from vesalius.core.study import Study
 from vesalius.errors import DataError
-from vesalius.transforms.reading import canonical, fit_inside, limits, prepare, standardise, to_channels, undo, unit, views
+from vesalius.transforms.reading import canonical, fit_inside, limits, prepare, to_channels, undo, unit
 
 
 def volume(shape=(6, 8, 10), spacing=(2.0, 1.0, 1.0)) -> Study:
@@ -116,13 +113,3 @@ def test_an_image_of_nan_only_is_refused():
     image = np.full((1, 4, 4), np.nan, np.float32)
     with pytest.raises(DataError, match="no finite number"):
         prepare(Study(image, Grid.plain((4, 4))), Reads((4, 4), window="percentile", low=1, high=99))
-
-
-def test_an_own_scale_is_a_second_view_of_the_same_study() -> None:
-    reads = Reads((4, 4), mean=(0.4,), std=(0.2,))
-    x = standardise(torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.5, reads)
-    assert [len(views(x, each)) for each in (reads, replace(reads, own_scale=True))] == [1, 2]
-    plain, own = views(x, replace(reads, own_scale=True))
-    assert plain is x
-    brighter = x + 0.5
-    assert torch.allclose(views(brighter, replace(reads, own_scale=True))[1], own, atol=1e-4)

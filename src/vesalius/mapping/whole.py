@@ -31,7 +31,7 @@ from vesalius.networks import build
 from vesalius.outputs import Output
 from vesalius.plan import Plan
 from vesalius.storage import atomic_write
-from vesalius.transforms.reading import Trace, prepare, standardise, undo, unit, views
+from vesalius.transforms.reading import Trace, prepare, standardise, undo, unit
 
 WEIGHTS, PLAN, CARD = "weights.safetensors", "plan.toml", "card.md"
 
@@ -84,9 +84,9 @@ class Mapping:
         return undo(array, trace)
 
     def raw(self, x: torch.Tensor) -> np.ndarray:
-        """Raw values ``[n_out]`` of one encoded study ``[C, (Z,) Y, X]``: mean over members, mirror images and scales (`Reads.own_scale`)."""
-        batch = torch.cat(views(x[None], self.reads))
-        batch = torch.cat([batch, batch.flip([2 + axis for axis in self.mirror])]) if self.mirror else batch
+        """Raw values ``[n_out]`` of one encoded study ``[C, (Z,) Y, X]``: mean over members and mirror images."""
+        views = [x] if not self.mirror else [x, x.flip([1 + axis for axis in self.mirror])]
+        batch = torch.stack(views)
         with torch.inference_mode():
             values = [self.output.predict(network, batch) for network in self.networks]
         return torch.cat(values).mean(0).cpu().numpy()

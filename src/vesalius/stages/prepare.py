@@ -60,8 +60,8 @@ class Prepared:
 
 
 def cache_key(reads: Reads, hashes: Sequence[str]) -> str:
-    """Name of the cache: what decides its bytes (not the mean, deviation and scale, which are applied later)."""
-    facts = {k: v for k, v in reads.to_dict().items() if k not in ("mean", "std", "own_scale")}
+    """Name of the cache: what decides its bytes (not the mean and deviation, which are applied later)."""
+    facts = {k: v for k, v in reads.to_dict().items() if k not in ("mean", "std")}
     return hashlib.sha256(json.dumps([facts, list(hashes)]).encode()).hexdigest()[:16]
 
 

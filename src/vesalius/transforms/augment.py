@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vesalius.seed import stream_seed
-from vesalius.transforms.intensity import Erase, Noise, OwnScale, Soften, Tone
+from vesalius.transforms.intensity import Erase, Noise, Soften, Tone
 from vesalius.transforms.spatial import Affine
 
 
@@ -21,7 +21,6 @@ class Augment:
     soften: Soften = Soften()
     noise: Noise = Noise()
     erase: Erase = Erase()
-    scale: OwnScale = OwnScale()
 
     def __call__(self, x: torch.Tensor, seed: int, *names: object, share: tuple[int, int] = (0, 1)) -> torch.Tensor:
         """Augment ``[B, C, (Z,) Y, X]`` in [0, 1]; the same seed and names give the same batch.
@@ -36,8 +35,6 @@ class Augment:
             x = self.affine.apply(x, self.affine.draw(n, ndim, source)[mine])
         if self.tone != Tone():
             x = self.tone.apply(x, self.tone.draw(n, source)[mine])
-        if self.scale.share:
-            x = self.scale.apply(x, self.scale.draw(n, source)[mine])
         if self.soften.share:
             x = self.soften.apply(x, self.soften.draw(n, source)[mine])
         if self.noise.sigma:
@@ -55,5 +52,5 @@ class Augment:
     def from_dict(cls, facts: dict[str, Any]) -> Augment:
         affine = dict(facts["affine"])
         affine["flip_axes"] = tuple(affine["flip_axes"])
-        rest = (Tone(**facts["tone"]), Soften(**facts["soften"]), Noise(**facts["noise"]), Erase(**facts["erase"]), OwnScale(**facts.get("scale", {})))
+        rest = (Tone(**facts["tone"]), Soften(**facts["soften"]), Noise(**facts["noise"]), Erase(**facts["erase"]))
         return cls(Affine(**affine), *rest)

@@ -36,30 +36,6 @@ class Tone:
         return torch.addcmul(mean + shift, x - mean, factor).clamp_(0, 1)
 
 
-OWN_MIDDLE, OWN_DEVIATION = 0.5, 0.18
-"""Where an image's own mean and one deviation lie in [0, 1] on its own scale; 2.8 deviations fit on either side."""
-
-
-def on_own_scale(x: torch.Tensor) -> torch.Tensor:
-    """Images ``[B, C, (Z,) Y, X]`` in [0, 1], each with its own mean at `OWN_MIDDLE` and its own deviation as `OWN_DEVIATION`."""
-    axes = tuple(range(1, x.ndim))
-    mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True, unbiased=False).clamp(min=1e-3)
-    return ((x - mean) / deviation * OWN_DEVIATION + OWN_MIDDLE).clamp_(0, 1)
-
-
-@dataclass(frozen=True)
-class OwnScale:
-    """A share of the images on their own scale, so that what is seen does not hang on one machine's exposure."""
-
-    share: float = 0.0
-
-    def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        return torch.rand(n, generator=generator) < self.share
-
-    def apply(self, x: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        return torch.where(params.to(x.device).view(-1, *(1,) * (x.ndim - 1)), on_own_scale(x), x)
-
-
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise whose deviation is drawn up to ``sigma`` per image."""

@@ -12,7 +12,6 @@ from vesalius.core.geometry import Grid
 from vesalius.core.reads import Reads
 from vesalius.core.study import Study
 from vesalius.errors import DataError
-from vesalius.transforms.intensity import on_own_scale
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. ITU-R BT.601 weights of red, green and blue."""
@@ -94,9 +93,6 @@ def limits(image: np.ndarray, study: Study, reads: Reads) -> tuple[float, float]
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not values.size:
         raise DataError("the image has no finite number", where=study.source, do="export it again or leave it out")
-    if reads.window == "standard":
-        middle, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-        return middle - reads.low * deviation, middle + reads.high * deviation
     low, high = np.percentile(values, [reads.low, reads.high]) if reads.window == "percentile" else np.percentile(values, [0.5, 99.5])
     return float(low), float(high)
 
@@ -172,15 +168,6 @@ def standardise(x: torch.Tensor, reads: Reads) -> torch.Tensor:
     mean = torch.tensor(reads.mean, device=x.device, dtype=x.dtype).view(shape)
     std = torch.tensor(reads.std, device=x.device, dtype=x.dtype).view(shape)
     return (x - mean) / std
-
-
-def views(x: torch.Tensor, reads: Reads) -> list[torch.Tensor]:
-    """The ways in which a standardised batch ``[B, C, …]`` is read: as it is and, with ``reads.own_scale``, on its own scale."""
-    if not reads.own_scale:
-        return [x]
-    shape = (1, -1) + (1,) * reads.ndim
-    mean, std = (torch.tensor(values, device=x.device, dtype=x.dtype).view(shape) for values in (reads.mean, reads.std))
-    return [x, standardise(on_own_scale(x * std + mean), reads)]
 
 
 def undo(array: np.ndarray, trace: Trace) -> np.ndarray:

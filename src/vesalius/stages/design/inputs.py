@@ -58,19 +58,8 @@ def _numbers(plan: Plan, facts: Facts) -> Plan:
     window, low, high, reason = _window(facts)
     for name, value in (("window", window), ("low", low), ("high", high)):
         plan = plan.decide(f"input.{name}", value, reason)
-    own, why = _own_scale(facts, window)
-    plan = plan.decide("input.own_scale", own, why)
     levels = 255 if facts.bits <= 8 and facts.whole_numbers else 65535
     return plan.decide("input.levels", levels, f"the files use {facts.bits} bits: {'8' if levels == 255 else '16'} are kept")
-
-
-def _own_scale(facts: Facts, window: str) -> tuple[bool, str]:
-    """Numbers that depend on exposure and post-processing are read on the image's own scale too (docs/decisions/0010)."""
-    if window == "fixed":
-        return False, "the numbers have a unit"
-    if facts.colour:
-        return False, "the hue of colour pictures is kept"
-    return True, "brightness and contrast differ from machine to machine: read as stored and on each image's own scale, averaged"
 
 
 def _window(facts: Facts) -> tuple[str, float, float, str]:

@@ -18,7 +18,7 @@ from vesalius.stages.design.machine import Machine
 from vesalius.stages.design.probe import Speed, probe
 from vesalius.stages.request import Request
 from vesalius.transforms.augment import Augment
-from vesalius.transforms.intensity import OwnScale, Tone
+from vesalius.transforms.intensity import Tone
 from vesalius.transforms.spatial import Affine
 
 BASE_BUDGET_S, LONGEST_BUDGET_S = 480.0, 3600.0
@@ -160,7 +160,7 @@ def _choose_augmentation(plan: Plan, facts: Facts) -> Plan:
     plan = plan.decide("train.mirror", list(axes), why)
     ct = facts.modality == "CT"
     tone = Tone(0.02, 0.05, 0.0) if ct else Tone(0.05, 0.1, 0.1)
-    augment = Augment(Affine(8, 0.1, 0.05, 0.05, axes, 0.9), tone, scale=OwnScale(0.5 if plan["input.own_scale"] else 0.0))
+    augment = Augment(Affine(8, 0.1, 0.05, 0.05, axes, 0.9), tone)
     why = "Hounsfield units are kept nearly as they are" if ct else "brightness and contrast a little, since density itself may be the finding"
     reason = f"turns up to 8 degrees, scale 10 %, shifts 5 %; {why} (docs/decisions/0009)"
     return plan.decide("train.augment", augment.to_dict(), reason)
