@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, object]] = {
     "fcn": {"depth": 10},
     "unetr": {"width": 4, "hidden": 24, "mlp": 24, "heads": 2},
     "swin-unetr": {"width": 12, "window": 4},
+    "monai-net": {},
 }
 MULTIPLE = {"attention-unet": 16, "dynunet": 16, "segresnet": 8, "unetr": 16, "swin-unetr": 32}
 """For a tile of 64: tiles that these do not divide are refused, by name."""

@@ -15,25 +15,23 @@ class Reads:
     size: samples in array order ``(Y, X)`` or ``(Z, Y, X)`` that the network sees.
     channels: 1 or 3 (colour).
     window: how numbers become [0, 1]: ``"full"`` (0 .. 2**bits-1), ``"fixed"`` (``low``/``high`` for all
-        studies, e.g. HU), ``"percentile"`` (each study's own ``low``/``high`` percentile), ``"standard"`` (each study's
-        own mean, ``low`` deviations below it to ``high`` above) or ``"voi"`` (the file's own VOI window, else percentile).
+        studies, e.g. HU), ``"percentile"`` (each study's own ``low``/``high`` percentile) or
+        ``"voi"`` (the file's own VOI window, else percentile).
     low, high: see ``window``.
     levels: 255 or 65535: prepared studies are stored as uint8 or uint16 in 0 .. levels.
     mean, std: of the prepared training images in [0, 1], per channel; the network gets ``(x - mean) / std``.
     letterbox: keep the aspect ratio and pad with the lowest value (True), or stretch.
-    own_scale: every study is read twice, as above and on its own scale (its own mean and deviation); the raw values are averaged.
     """
 
     size: tuple[int, ...]
     channels: int = 1
-    window: Literal["full", "fixed", "percentile", "standard", "voi"] = "full"
+    window: Literal["full", "fixed", "percentile", "voi"] = "full"
     low: float = 0.0
     high: float = 255.0
     levels: int = 255
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     letterbox: bool = True
-    own_scale: bool = False
 
     @property
     def ndim(self) -> int:
@@ -54,7 +52,7 @@ class Reads:
 
 
 Blend = Literal["gaussian", "centred", "constant"]
-Scheme = Literal["ct", "zscore", "full", "unit", "none"]
+Scheme = Literal["ct", "zscore", "full", "unit", "zscore+unit", "none"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class TileReads:
         may have 0 for an axis that keeps its own.
     schemes: for each channel how numbers are brought near 0 and 1: ``"ct"`` clips to ``low .. high`` and uses ``mean`` and
         ``std`` of all training studies, ``"zscore"`` uses the study's own, ``"full"`` divides by ``2**bits - 1`` and uses
-        ``mean`` and ``std`` of all, ``"unit"`` takes the study's own least and largest number to 0 and 1, ``"none"`` changes nothing.
+        ``mean`` and ``std`` of all, ``"unit"`` takes the study's own least and largest number to 0 and 1 and
+        then uses ``mean`` and ``std``, ``"zscore+unit"`` does one after the other, ``"none"`` changes nothing.
     low, high, mean, std: for each channel.
     overlap: part of a tile that its neighbour covers too.
     orient: foreign: where the axes of a volume point after it is turned, the first axis first (``"RAS"``: to the right, to the front,
@@ -79,6 +78,8 @@ class TileReads:
     inside: foreign: for each channel, whether ``"zscore"`` looks at and changes only the samples where not every channel is 0.
     order: foreign: of the spline that resamples the image.
     blend: how tiles are weighted, see `kernels.tiling.profiles`.
+    manner: ``"own"``, or ``"monai"``: tiles a fixed step apart, samples are points when they are resampled, numbers are scaled after that,
+        and probabilities are resampled instead of raw values.
     """
 
     size: tuple[int, ...]
@@ -96,6 +97,7 @@ class TileReads:
     inside: tuple[bool, ...] = ()
     order: int = 3
     blend: Blend = "gaussian"
+    manner: Literal["own", "monai"] = "own"
 
     @property
     def foreign(self) -> bool:

@@ -26,9 +26,11 @@ class Axis:
     part: np.ndarray
 
     @classmethod
-    def of(cls, n_in: int, n_out: int, *, nearest: bool = False) -> Axis:
-        """Linear, or the nearest sample (of two equally near the higher)."""
-        place = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
+    def of(cls, n_in: int, n_out: int, *, nearest: bool = False, step: float | None = None) -> Axis:
+        """Linear, or the nearest sample (of two equally near the higher). With a ``step`` samples are points, the first ones lie on one
+        another, and output samples are so many input samples apart."""
+        place = np.arange(n_out) * step if step is not None else (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+        place = np.clip(place, 0, n_in - 1)
         place = np.floor(place + 0.5) if nearest else place
         low = np.floor(place).astype(np.int64)
         part = place - low
@@ -36,14 +38,15 @@ class Axis:
 
     @property
     def same(self) -> bool:
-        return len(self.low) == self.n_in and bool((self.low == self.high).all())
+        return len(self.low) == self.n_in and bool((self.low == self.high).all()) and bool((self.low == np.arange(self.n_in)).all())
 
 
 class Cells:
     """The axes within a plane: where output samples lie between the corners of a cell."""
 
-    def __init__(self, shape_in: Sequence[int], shape_out: Sequence[int], device: torch.device) -> None:
-        self.axes = [Axis.of(i, o) for i, o in zip(shape_in, shape_out, strict=True)]
+    def __init__(self, shape_in: Sequence[int], shape_out: Sequence[int], device: torch.device, spaced: Sequence[float] | None = None) -> None:
+        steps: Sequence[float | None] = [None] * len(shape_in) if spaced is None else spaced
+        self.axes = [Axis.of(i, o, step=step) for i, o, step in zip(shape_in, shape_out, steps, strict=True)]
         self.steps = [tuple(c) for c in np.ndindex(*(1 if axis.same else 2 for axis in self.axes))]
         self.low, self.high = ([torch.from_numpy(each).to(device) for each in side] for side in ([a.low for a in self.axes], [a.high for a in self.axes]))
         self.part = [torch.from_numpy(axis.part).float().to(device) for axis in self.axes]

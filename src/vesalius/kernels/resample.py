@@ -51,6 +51,7 @@ def decided(
     planes: int = 1,
     *,
     anisotropic: bool = False,
+    steps: Sequence[float] | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Resample raw values linearly and decide, holding the planes between which the next one lies.
@@ -61,6 +62,8 @@ def decided(
     shape_in, shape_out: of the image, ``[(Z,) Y, X]``.
     decide: see `Decide`; the raw values of one decision must form a convex set (the largest, a threshold on each), see above.
     anisotropic: along the first axis the nearest plane counts (thick slices, as nnU-Net does).
+    steps: samples are points and not areas: how many input samples each output sample is from the next along each axis (MONAI); None
+        for areas.
     out: where to write, ``[planes, *shape_out]`` uint8, e.g. a memmap; None for a new array.
 
     Returns
@@ -74,7 +77,8 @@ def decided(
     out = np.empty((planes, *shape_out), np.uint8) if out is None else out
     if out.shape != (planes, *shape_out) or out.dtype != np.uint8:
         raise DataError("the labels do not fit where they are to be written", expected=f"uint8 {(planes, *shape_out)}", got=f"{out.dtype} {out.shape}")
-    writer = _Writer(Axis.of(shape_in[0], shape_out[0], nearest=anisotropic), tuple(shape_in), tuple(shape_out), decide, out)
+    first = Axis.of(shape_in[0], shape_out[0], nearest=anisotropic, step=None if steps is None else steps[0])
+    writer = _Writer(first, tuple(shape_in), tuple(shape_out), decide, out, None if steps is None else tuple(steps[1:]))
     for where, raw in slabs:
         writer.add(where, raw)
     if writer.read != shape_in[0]:
@@ -85,9 +89,11 @@ def decided(
 class _Writer:
     """Writes each output plane as soon as the input planes beside it are there."""
 
-    def __init__(self, first: Axis, shape_in: tuple[int, ...], shape_out: tuple[int, ...], decide: Decide, out: np.ndarray) -> None:
+    def __init__(
+        self, first: Axis, shape_in: tuple[int, ...], shape_out: tuple[int, ...], decide: Decide, out: np.ndarray, spaced: tuple[float, ...] | None,
+    ) -> None:
         self.first, self.shape_in, self.shape_out, self.decide, self.out = first, shape_in, shape_out, decide, out
-        self.read = self.written = 0
+        self.read, self.written, self.spaced = 0, 0, spaced
         self.held: dict[int, Plane] = {}
         self.cells: Cells | None = None
 
@@ -97,16 +103,20 @@ class _Writer:
             raise DataError("the slabs do not follow one another on the image", expected=expected, got=f"{where.start}:{where.stop}, shape {tuple(raw.shape)}")
         self.read = where.stop
         labels = self.decide(raw)
-        if self.shape_in == self.shape_out:
+        if self.shape_in == self.shape_out and (self.spaced is None or self._still()):
             self.out[:, where] = labels.cpu().numpy()
             return
-        self.cells = self.cells or Cells(self.shape_in[1:], self.shape_out[1:], raw.device)
+        self.cells = self.cells or Cells(self.shape_in[1:], self.shape_out[1:], raw.device, self.spaced)
         self.held |= {where.start + i: Plane(raw[:, i], labels[:, i], self.cells) for i in range(raw.shape[1])}
         while self.written < self.shape_out[0] and self.first.high[self.written] < self.read:
             self.out[:, self.written] = self._plane(self.cells, self.written).cpu().numpy()
             self.written += 1
         needed = self.first.low[self.written] if self.written < self.shape_out[0] else self.read
         self.held = {z: plane for z, plane in self.held.items() if z >= needed}
+
+    def _still(self) -> bool:
+        """Whether every sample stays where it is."""
+        return self.first.same and all(Axis.of(n, n, step=step).same for n, step in zip(self.shape_in[1:], self.spaced or (), strict=True))
 
     def _plane(self, cells: Cells, z: int) -> Tensor:
         low, high, part = self.held[self.first.low[z]], self.held[self.first.high[z]], float(self.first.part[z])

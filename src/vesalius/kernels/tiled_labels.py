@@ -30,7 +30,11 @@ def labels_of(
     skip: np.ndarray | None = None,
     background: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
+    starts: list[list[int]] | None = None,
+    least: float = 0.0,
+    activate: Callable[[Tensor], Tensor] | None = None,
     anisotropic: bool = False,
+    steps: Sequence[float] | None = None,
     observe: Observe | None = None,
     progress: Progress = quiet,
     out: np.ndarray | None = None,
@@ -40,15 +44,16 @@ def labels_of(
 
     ``x`` is the prepared image ``[C, (Z,) Y, X]``, ``shape_out`` the shape of the image that it was resampled from. See
     `tiling.stream` for ``predict, size, n_out, overlap, batch, skip, background, weights,
-    file`` and `resample.decided` for ``decide,
-    planes, anisotropic, out``; errors are theirs.
+    starts, least, file`` and `resample.decided` for ``decide, planes, anisotropic, steps, out``; errors are theirs. ``activate`` is applied to
+    blended raw values before they are resampled.
     """
     slabs: Slabs = stream(
-        predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, weights=weights, background=background,
-        progress=progress, file=file,
+        predict, x, size=size, n_out=n_out, overlap=overlap, batch=batch, skip=skip, weights=weights, starts=starts, least=least,
+        background=background, progress=progress, file=file,
     )
     slabs = slabs if observe is None else _observed(slabs, observe)
-    return decided(slabs, tuple(x.shape[1:]), shape_out, decide, planes, anisotropic=anisotropic, out=out)
+    slabs = slabs if activate is None else ((where, activate(raw)) for where, raw in slabs)
+    return decided(slabs, tuple(x.shape[1:]), shape_out, decide, planes, anisotropic=anisotropic, steps=steps, out=out)
 
 
 def _observed(slabs: Slabs, observe: Observe) -> Slabs:

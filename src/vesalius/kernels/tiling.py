@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,20 @@ def places(shape: Sequence[int], size: Sequence[int], overlap: float = 0.5) -> l
     if not 0 <= overlap < 1:
         raise OptionError("neighbouring tiles overlap by a part of their side", expected="0 <= overlap < 1", got=overlap)
     return [_along(n, side, overlap) for n, side in zip(shape, size, strict=True)]
+
+
+def places_by_step(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[list[int]]:
+    """First sample of each tile where tiles lie ``int(size * (1 - overlap))`` apart and the last is moved back to end with the image (MONAI).
+
+    >>> places_by_step((10, 4), (6, 7), 0.5)
+    [[0, 3, 4], [-1]]
+    """
+    found = places(shape, size, overlap)
+    for axis, (n, side) in enumerate(zip(shape, size, strict=True)):
+        if n > side:
+            step = max(int(side * (1 - overlap)), 1)
+            found[axis] = [min(i * step, n - side) for i in range(math.ceil((n - side) / step) + 1)]
+    return found
 
 
 def _along(n: int, side: int, overlap: float) -> list[int]:
@@ -114,20 +128,35 @@ def mirrored(predict: Predict, axes: Sequence[int]) -> Predict:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where tiles lie and what each counts: ``weights[axis][i]`` is the part of tile i along that axis, float64 ``[side]``."""
+    """Where tiles lie and what each counts: ``weights[axis][i]`` is the part of tile i along that axis, float64 ``[side]``.
+
+    ``raised``: weights of a tile that are no product over the axes ``[*size]``, and their sum over all tiles ``[*shape]``.
+    """
 
     shape: tuple[int, ...]
     size: tuple[int, ...]
     starts: list[list[int]]
     weights: list[list[Tensor]]
+    raised: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], size: tuple[int, ...], overlap: float, profiles: Sequence[Tensor] | None) -> _Layout:
-        starts = places(shape, size, overlap)
+    def of(
+        cls, shape: tuple[int, ...], size: tuple[int, ...], overlap: float, profiles: Sequence[Tensor] | None, starts: list[list[int]] | None, least: float,
+    ) -> _Layout:
+        starts = places(shape, size, overlap) if starts is None else starts
         profiles = [profile(side) for side in size] if profiles is None else profiles
         if [tuple(each.shape) for each in profiles] != [(side,) for side in size] or any(float(each.min()) <= 0 for each in profiles):
             raise OptionError("the weights of a tile are one positive profile for each axis", expected=f"lengths {size}, all above 0")
-        return cls(shape, size, starts, [_shares(n, each, row) for n, each, row in zip(shape, profiles, starts, strict=True)])
+        layout = cls(shape, size, starts, [_shares(n, each, row) for n, each, row in zip(shape, profiles, starts, strict=True)])
+        whole = _product(profiles)
+        return layout._raised(whole.clamp(min=least)) if float(whole.min()) < least else layout
+
+    def _raised(self, weight: Tensor) -> _Layout:
+        """The same tiles with these weights of a tile."""
+        total = torch.zeros(self.shape)
+        for tile in itertools.product(*(range(len(each)) for each in self.starts)):
+            total[self.inside(tile)] += weight[self.within(tile)]
+        return replace(self, raised=(weight, total))
 
     @property
     def total(self) -> int:
@@ -149,6 +178,8 @@ class _Layout:
 
     def weight(self, tile: tuple[int, ...]) -> Tensor:
         """What the tile's samples count, float32, of its part in the image."""
+        if self.raised is not None:
+            return self.raised[0][self.within(tile)] / self.raised[1][self.inside(tile)]
         return _product([each[i][part] for each, i, part in zip(self.weights, tile, self.within(tile), strict=True)])
 
 
@@ -217,6 +248,8 @@ def stream(
     skip: np.ndarray | None = None,
     weights: Sequence[Tensor] | None = None,
     background: Sequence[float] | None = None,
+    starts: list[list[int]] | None = None,
+    least: float = 0.0,
     progress: Progress = quiet,
     file: Path | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
@@ -231,6 +264,8 @@ def stream(
     skip: bool ``[(Z,) Y, X]``, True where nothing is to be found (air, outside of the body). A tile with nothing else is
         not computed and counts with the raw values ``background``; other samples are not affected.
     weights: one positive profile for each axis, whose product weighs a tile; None for Gaussians (`profile`).
+    starts: first sample of each tile along each axis, rising; None for `places`.
+    least: no weight is below this (MONAI: 0.001); the sum of all weights is then held, a number a sample.
     background: ``[n_out]``; None for 0 in the first class and `AIR_RAW` in the others (all `AIR_RAW` when ``n_out`` is 1).
     file: where to hold the sums when they do not fit in memory; a new file, which the caller removes.
 
@@ -244,7 +279,7 @@ def stream(
     OptionError: see `places`; or the weights do not fit the tile.
     DataError: ``skip`` has another shape; or the network gives another shape than stated, or a value that is no number.
     """
-    layout = _Layout.of(tuple(x.shape[1:]), tuple(size), overlap, weights)
+    layout = _Layout.of(tuple(x.shape[1:]), tuple(size), overlap, weights, starts, least)
     if skip is not None and skip.shape != layout.shape:
         raise DataError("the samples to skip do not lie on the image", expected=f"shape {layout.shape}", got=skip.shape)
     reader = _Reader(predict, x, layout, n_out, batch)

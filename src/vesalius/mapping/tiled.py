@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from vesalius.core.study import Study
 from vesalius.errors import RunError
 from vesalius.formats import open_study
 from vesalius.kernels.tiled_labels import labels_of
-from vesalius.kernels.tiling import mirrored, profiles
+from vesalius.kernels.tiling import mirrored, places_by_step, profiles
 from vesalius.mapping.whole import READINGS, Mapping, one_source
 from vesalius.outputs.segment import Segment
 from vesalius.transforms.tiles import TileTrace, prepare_tiles, undo_mask
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 Progress = Callable[[int, int, str], None]
+MONAI_LEAST = 1e-3
+"""Least weight of a sample of a tile in MONAI."""
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -92,12 +94,19 @@ class TiledMapping(Mapping):
         labels = labels_of(
             mirrored(self.backend or self.mean_raw, self.mirror), x, size=self.reads.size, n_out=self.output.n_out, overlap=self.reads.overlap,
             batch=self.batch, shape_out=trace.stored, decide=self.task.decide, planes=self.task.planes, anisotropic=trace.coarse, observe=watch,
-            weights=profiles(self.reads.size, self.reads.blend), progress=progress,
+            weights=profiles(self.reads.size, self.reads.blend), steps=trace.steps, progress=progress, **self._manner(x.shape[1:]),
         )
         doubts = [watch.entropy[None]] if watch.entropy is not None else []
         maps = [undo_mask(_enlarged(each, trace.stored), trace) for each in (doubts + ([watch.p] if watch.p is not None else []))]
         made = undo_mask(labels, trace)
         return Segmented(made, watch.doubt, maps[0][0] if uncertainty else None, maps[-1] if probability else None)
+
+    def _manner(self, shape: Sequence[int]) -> dict[str, Any]:
+        """How a foreign model's tiles lie and what of it is resampled; see `TileReads.manner`."""
+        if self.reads.manner == "own":
+            return {}
+        activate = (lambda raw: raw.softmax(0)) if self.task.target.exclusive else (lambda raw: raw.sigmoid() - 0.5)
+        return {"starts": places_by_step(shape, self.reads.size, self.reads.overlap), "activate": activate, "least": MONAI_LEAST}
 
     def __call__(self, study: Study | Source | str | Path) -> Finding:
         """The finding for a study, or for the one study that a file or folder holds."""

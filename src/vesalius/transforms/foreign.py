@@ -1,6 +1,7 @@
 """From a study to what a foreign model reads (nnU-Net, MONAI bundles), and labels back to the study's own grid.
 
-The order is nnU-Net's (Isensee et al., Nature Methods 2021): axes, box of what is not 0, numbers, spacing.
+The order is nnU-Net's (Isensee et al., Nature Methods 2021): axes, box of what is not 0, numbers, spacing. MONAI's (Cardoso et al., 2022)
+has the spacing before the numbers, and samples are points there, not areas.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import affine_transform, binary_fill_holes
 
 from vesalius.core.geometry import Grid
 from vesalius.core.reads import TileReads
@@ -27,7 +28,8 @@ EPS = 1e-8
 class ForeignTrace:
     """What was done to a study: axes taken in ``order``, then ``flips`` of them reversed, then cut to ``box``.
 
-    ``shape`` is that of the turned study, ``thick`` whether planes of the first axis are taken whole by resampling.
+    ``shape`` is that of the turned study, ``thick`` whether planes of the first axis are taken whole by resampling,
+    ``steps`` how many prepared samples a sample of the study is from the next where samples are points (None: they are areas).
     """
 
     grid: Grid
@@ -36,6 +38,7 @@ class ForeignTrace:
     box: tuple[slice, ...]
     shape: tuple[int, ...]
     thick: bool
+    steps: tuple[float, ...] | None = None
 
     @property
     def shape_out(self) -> tuple[int, ...]:
@@ -59,15 +62,29 @@ def prepare_foreign(study: Study, reads: TileReads) -> tuple[np.ndarray, Foreign
     inside = _inside(turned) if reads.crop or any(reads.inside) else None
     box = _box(inside) if reads.crop and inside is not None else tuple(slice(0, n) for n in turned.shape[1:])
     image = turned[(slice(None), *box)].astype(np.float32)
-    mask = None if inside is None else inside[box]
-    for channel, plane in enumerate(image):
-        plane[...] = _scaled(plane, mask, reads, channel, study.bits)
     wanted = _wanted(spacing, reads) if study.grid.spacing_known else spacing
+    if reads.manner == "monai":
+        steps = tuple(then / now for now, then in zip(spacing, wanted, strict=True))
+        image = _numbered(_at_points(image, steps), None, reads, study.bits)
+        return image, ForeignTrace(study.grid, order, flips, box, turned.shape[1:], False, tuple(1 / step for step in steps))
+    image = _numbered(image, None if inside is None else inside[box], reads, study.bits)
     shape = tuple(max(1, round(n * now / then)) for n, now, then in zip(image.shape[1:], spacing, wanted, strict=True))
     axis = thick_axis(spacing, wanted)
     if shape != image.shape[1:]:
         image = _resampled(image, shape, reads.order, axis)
     return image, ForeignTrace(study.grid, order, flips, box, turned.shape[1:], axis == 0)
+
+
+def _numbered(image: np.ndarray, inside: np.ndarray | None, reads: TileReads, bits: int) -> np.ndarray:
+    return np.stack([_scaled(plane, inside, reads, channel, bits) for channel, plane in enumerate(image)])
+
+
+def _at_points(image: np.ndarray, steps: tuple[float, ...]) -> np.ndarray:
+    """Linear resampling where samples are points: the first ones lie on one another, the next ``steps`` input samples apart."""
+    counts = [round((n - 1) / step) + 1 for n, step in zip(image.shape[1:], steps, strict=True)]
+    if all(step == 1 for step in steps):
+        return image
+    return np.stack([affine_transform(plane, np.array(steps), output_shape=tuple(counts), order=1, mode="nearest") for plane in image])
 
 
 def _wanted(spacing: list[float], reads: TileReads) -> list[float]:
@@ -130,15 +147,28 @@ def _scaled(plane: np.ndarray, inside: np.ndarray | None, reads: TileReads, chan
         return (np.clip(plane, reads.low[channel], reads.high[channel]) - mean) / std
     if scheme == "full":
         return (plane / (2**bits - 1) - mean) / std
-    if scheme == "unit":
-        low = plane.min()
-        return (plane - low) / max(plane.max() - low, EPS)
     if scheme == "none":
         return plane
-    if not (reads.inside and reads.inside[channel] and inside is not None):
-        return (plane - plane.mean()) / max(plane.std(), EPS)
+    if scheme == "unit":
+        return (_unit(plane) - mean) / std
+    masked = bool(reads.inside) and reads.inside[channel]
+    own = (plane != 0) if masked and reads.manner == "monai" else inside if masked else None
+    standard = _standard(plane, own)
+    return standard if scheme == "zscore" else (_unit(standard) - mean) / std
+
+
+def _unit(plane: np.ndarray) -> np.ndarray:
+    low = plane.min()
+    return np.asarray((plane - low) / max(plane.max() - low, EPS))
+
+
+def _standard(plane: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    """Mean 0 and deviation 1, of and within the samples ``inside`` only."""
+    if inside is None:
+        return np.asarray((plane - plane.mean()) / max(plane.std(), EPS))
     chosen, out = plane[inside], plane.copy()
-    out[inside] = (chosen - chosen.mean()) / max(chosen.std(), EPS)
+    if chosen.size:
+        out[inside] = (chosen - chosen.mean()) / max(chosen.std(), EPS)
     return out
 
 

@@ -24,7 +24,8 @@ class TileTrace:
     """The way back from a prepared array: canonical ``order`` and ``flips``, the ``stored`` shape in that order, the prepared ``shape``.
 
     ``coarse``: the first axis is much coarser than the others. ``box``: the part of the turned study (of shape ``whole``) that was
-    read and that ``stored`` is the shape of; None for all of it.
+    read and that ``stored`` is the shape of; None for all of it. ``steps``: see
+    `kernels.resample.decided`.
     """
 
     grid: Grid
@@ -35,6 +36,7 @@ class TileTrace:
     coarse: bool = False
     box: tuple[slice, ...] | None = None
     whole: tuple[int, ...] = ()
+    steps: tuple[float, ...] | None = None
 
 
 def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
@@ -60,7 +62,8 @@ def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace
         raise DataError("wrong number of axes", where=study.source, expected=f"{reads.ndim}-D", got=f"{study.ndim}-D")
     if reads.foreign:
         image, made = prepare_foreign(study, reads)
-        return image, TileTrace(study.grid, made.order, made.flips, made.shape_out, image.shape[1:], made.thick, made.box, made.shape)
+        facts = (made.order, made.flips, made.shape_out, image.shape[1:], made.thick, made.box, made.shape, made.steps)
+        return image, TileTrace(study.grid, *facts)
     trace = trace_of(study.grid, reads)
     image = _turned(_channels(study, reads.channels), trace)
     numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])

@@ -14,9 +14,9 @@ import torch
 from stages.importing.foreign import LABELS, computed, configuration, drawn_state, nnunet_folder
 from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
-from vesalius.errors import FormatError
+from vesalius.errors import FormatError, OptionError
 from vesalius.mapping import TiledMapping, load
-from vesalius.stages.importing import import_nnunet, read_nnunet
+from vesalius.stages.importing import import_model, import_nnunet, read_nnunet
 from vesalius.transforms.tiles import prepare_tiles
 
 TOLERANCE = 1e-4
@@ -258,3 +258,11 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
 def test_labels_without_a_background_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no labels with a background"):
         read_nnunet(nnunet_folder(tmp_path, [drawn_state()], labels={"one": 1}))
+
+
+def test_a_model_is_imported_by_its_kind(tmp_path: Path) -> None:
+    folder = nnunet_folder(tmp_path / "nnunet", [drawn_state()])
+    assert import_model("nnunet", folder, tmp_path / "ours") == tmp_path / "ours"
+    assert isinstance(load(tmp_path / "ours"), TiledMapping)
+    with pytest.raises(OptionError, match="unknown foreign model 'nnunets': expected one of nnunet"):
+        import_model("nnunets", folder, tmp_path / "ours")
