@@ -129,6 +129,18 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")], lang: Lang 
     typer.echo(str(run_report(run, lang)))
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="nnunet or monai-bundle.")],
+    folder: Annotated[Path, typer.Argument(help="nnU-Net: the trained-model folder with plans.json; MONAI: the bundle.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model; give it to predict.")] = Path("imported"),
+) -> None:
+    """A model that another program trained, as a model for predict. Nothing in it is executed."""
+    from vesalius.stages.importing import import_model
+
+    typer.echo(f"{import_model(kind, folder, out)}: use it with 'vesalius predict {out} DATA'")
+
+
 @app.command()
 def networks() -> None:
     """The networks that --network knows by name."""

@@ -22,18 +22,18 @@ from vesalius.stages.request import Request
 from vesalius.stages.tiled.facts import TileFacts
 from vesalius.stages.tiled.training import choose_loss, choose_tile_augmentation
 
-DEFAULT_NETWORK = "unet"
+DEFAULT_NETWORK = {"cpu": "small-unet", "cuda": "unet"}
 ANISOTROPIC = 3.0
 MOST_SAMPLES = {("cpu", 2): 192**2, ("cpu", 3): 56**3, ("cuda", 2): 512**2, ("cuda", 3): 128**3}
 """Samples of a tile: on a processor small ones, since many steps teach more than large ones."""
 BATCH = {("cpu", 2): 8, ("cpu", 3): 4, ("cuda", 2): 12, ("cuda", 3): 2}
-WIDTH = {("cpu", 2): 24, ("cpu", 3): 16, ("cuda", 2): 32, ("cuda", 3): 32}
 MULTIPLE = 8
 BUDGET_S = 1800.0
-LOOKS = 40
+LOOKS = 20
 """Validation is looked at about so often."""
 MOST_STEPS = 50_000
-OVERHEAD = 1.25
+OVERHEAD = 1.5
+"""A real step against a probed one: cutting and moving tiles, loss, moving average, validation."""
 MEMORY_SHARE = 0.4
 OWN_BYTES = 1200 * 2**20
 FOREGROUND = 0.5
@@ -155,11 +155,13 @@ def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None) 
                               do="choose another --network")
         return plan.decide("network.name", asked, "asked for with --network").decide("network.options", {}, "the defaults of this network")
     kind = _kind(machine)
-    options: dict[str, object] = {"width": WIDTH[kind, facts.ndim], "strides": _strides(plan), "deep_supervision": True}
-    if kind == "cpu" and facts.ndim == 3:
-        options |= {"convs": [1, 2], "convs_up": [1, 2]}
-    plan = plan.decide("network.name", DEFAULT_NETWORK, "U-Net, the field's reference for masks")
-    return plan.decide("network.options", options, "few channels and convolutions at full resolution, where a processor's time goes; depth by the tile")
+    options: dict[str, object] = {"deep_supervision": True}
+    if kind == "cpu":
+        why = "blocks of two samples become channels first: no convolution at full size, where a processor's time goes (docs/decisions/0012)"
+    else:
+        options["strides"], why = _strides(plan), "depth by the tile and the spacing (nnU-Net's rule)"
+    plan = plan.decide("network.name", DEFAULT_NETWORK[kind], "U-Net, the field's reference for masks")
+    return plan.decide("network.options", options, why)
 
 
 def _strides(plan: Plan) -> list[list[int]]:
