@@ -72,7 +72,7 @@ def test_file_what_is_loaded_marks_the_same(name: str, ndim_: int, tmp_path: Pat
 
 
 def _of(name: str, ndim: int) -> TiledMapping:
-    return make_tiled(ndim, name, size=(32,) * ndim)
+    return make_tiled(ndim, name, size=(max(32, describe(name).min_size),) * ndim)
 
 
 def test_doubt_and_uncertainty_are_of_the_raw_values(ndim: int) -> None:

@@ -29,6 +29,12 @@ MONAI_LEAST = 1e-3
 """Least weight of a sample of a tile in MONAI."""
 
 
+AIR_SLACK, AIR_LEAST = 1e-5, 0.05
+"""A study has air worth skipping when so many of its samples have the lowest number."""
+NOT_THERE = -10.0
+"""Raw value of a class in air."""
+
+
 def quiet(done: int, total: int, what: str) -> None:
     """The progress of a caller that wants none."""
 
@@ -56,12 +62,14 @@ class TiledMapping(Mapping):
     """A `Mapping` whose ``reads`` are `TileReads`: raw values are given for every sample, not for the study as a whole.
 
     ``mirror`` axes are averaged over all combinations. ``backend`` runs the networks where it is set (see
-    `networks.backends`); it takes a tile batch ``[B, C, *size]`` and gives the members' mean raw values.
+    `networks.backends`); it takes a tile batch ``[B, C, *size]`` and gives the members' mean raw values. ``labels`` reads a prepared
+    study: `kernels.tiled_labels.labels_of`, or a function like it that heeds the memory (`stages.tiled.engine`).
     """
 
     reads: TileReads  # type: ignore[assignment]
     backend: Predict | None = field(default=None)
     batch: int = 1
+    labels: Callable[..., np.ndarray] = labels_of
 
     reading: ClassVar[type[Reads] | type[TileReads]] = TileReads
 
@@ -91,15 +99,24 @@ class TiledMapping(Mapping):
         """
         x, trace = self.encode(study)
         watch = Watch(self.task, x.shape[1:], uncertainty, probability)
-        labels = labels_of(
+        labels = self.labels(
             mirrored(self.backend or self.mean_raw, self.mirror), x, size=self.reads.size, n_out=self.output.n_out, overlap=self.reads.overlap,
             batch=self.batch, shape_out=trace.stored, decide=self.task.decide, planes=self.task.planes, anisotropic=trace.coarse, observe=watch,
-            weights=profiles(self.reads.size, self.reads.blend), steps=trace.steps, progress=progress, **self._manner(x.shape[1:]),
+            weights=profiles(self.reads.size, self.reads.blend), steps=trace.steps, progress=progress, **self._manner(x.shape[1:]), **self._air(x),
         )
         doubts = [watch.entropy[None]] if watch.entropy is not None else []
         maps = [undo_mask(_enlarged(each, trace.stored), trace) for each in (doubts + ([watch.p] if watch.p is not None else []))]
         made = undo_mask(labels, trace)
         return Segmented(made, watch.doubt, maps[0][0] if uncertainty else None, maps[-1] if probability else None)
+
+    def _air(self, x: np.ndarray) -> dict[str, Any]:
+        """Tiles in which every channel has its lowest number everywhere are background and not computed; foreign models compute all."""
+        if self.reads.orient is not None:
+            return {}
+        lowest = x.reshape(len(x), -1).min(1).reshape(-1, *(1,) * (x.ndim - 1))
+        air = (x <= lowest + AIR_SLACK).all(0)
+        inside = 0.0 if self.task.target.exclusive else NOT_THERE
+        return {"skip": air, "background": [inside] + [NOT_THERE] * (self.output.n_out - 1)} if air.mean() > AIR_LEAST else {}
 
     def _manner(self, shape: Sequence[int]) -> dict[str, Any]:
         """How a foreign model's tiles lie and what of it is resampled; see `TileReads.manner`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from vesalius.core.target import TargetSpec
 from vesalius.errors import OptionError, RunError
+from vesalius.mapping import network_of
 from vesalius.plan import Plan
 from vesalius.stages.design.machine import Machine
 from vesalius.stages.design.probe import Speed
@@ -55,9 +57,10 @@ def test_a_large_study_is_cut_and_more_so_on_a_processor() -> None:
 def test_coarse_slices_keep_fine_series_and_are_not_halved() -> None:
     plan = plan_for(spacing_mm=(5.0, 0.8, 0.8), finest_mm=(3.0, 0.7, 0.7), shape=(20, 300, 300))
     assert plan["input.spacing_mm"] == [3.0, 0.8, 0.8]
-    fast = plan_for(replace(MACHINE, accelerator="cuda", device_ram_bytes=80 * 2**30), spacing_mm=(5.0, 0.8, 0.8), finest_mm=(3.0, 0.7, 0.7), shape=(20, 300, 300))
+    gpu = replace(MACHINE, accelerator="cuda", device_ram_bytes=80 * 2**30)
+    fast = plan_for(gpu, spacing_mm=(5.0, 0.8, 0.8), finest_mm=(3.0, 0.7, 0.7), shape=(20, 300, 300))
     assert plan["network.name"] == "small-unet" and fast["network.name"] == "unet" and fast["network.options"]["strides"][1] == [1, 2, 2]
-    assert plan["train.augment"]["flat"] is True
+    assert plan["network.options"]["stem_stride"] == [1, 2, 2] and plan["train.augment"]["flat"] is True
 
 
 def test_ct_pictures_and_mr_are_read_by_their_own_rules() -> None:
@@ -96,6 +99,18 @@ def test_what_was_asked_for_is_done() -> None:
 def test_a_network_for_whole_images_is_refused() -> None:
     with pytest.raises(OptionError, match="'resnet18' gives no masks.*unet"):
         design_tiles(FACTS, MACHINE, Request("data"), "resnet18")
+
+
+def test_the_planned_network_can_be_built_for_any_tile() -> None:
+    for facts in ({}, {"shape": (20, 300, 300), "spacing_mm": (5.0, 0.8, 0.8), "finest_mm": (5.0, 0.8, 0.8)}, {"shape": (9, 12, 11)}):
+        plan = plan_for(**facts)
+        reads = tile_reads_of(plan)
+        assert network_of(plan, reads, 3).eval()(torch.zeros(1, 1, *reads.size)).shape == (1, 3, *reads.size)
+
+
+def test_several_networks_are_not_ranked() -> None:
+    with pytest.raises(OptionError, match="one network"):
+        design_tiles(FACTS, MACHINE, Request("data", network=("unet", "fcn")), "unet")
 
 
 def test_too_little_memory_is_said_before_anything_starts() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vesalius.errors import OptionError
 from vesalius.mapping import network_of
+from vesalius.networks import describe
 from vesalius.networks.cost import cost
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
@@ -57,6 +59,8 @@ def design(facts: Facts, machine: Machine, request: Request, *, network: str | N
 def _rungs(asked: str | None) -> list[tuple[str, dict[str, object], str]]:
     """The network asked for; else the default, then lighter ones for a budget in which it would not learn."""
     if asked is not None:
+        if describe(asked).dense:
+            raise OptionError(f"'{asked}' gives masks", expected="a network for whole images", got=asked, do="see 'vesalius networks'")
         return [(asked, {}, "asked for with --network")]
     short = f"in this budget a larger network would see each image fewer than {LEAST_PASSES} times"
     usual = "small and quick on an ordinary machine; best use of a short budget"

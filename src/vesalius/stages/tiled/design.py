@@ -45,8 +45,10 @@ def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: 
 
     Raises
     ------
-    OptionError: a network that gives no masks. RunError: not even one tile fits into the memory.
+    OptionError: a network that gives no masks, or several networks. RunError: not even one tile fits into the memory.
     """
+    if len(request.network) > 1 or "all" in request.network:
+        raise OptionError("for masks one network is trained", expected="one name for --network", got=", ".join(request.network), do="fit each by itself")
     plan = _data(Plan(), facts)
     plan = _numbers(_spacing(plan, facts), facts)
     plan = _tile(plan, facts, machine, request)
@@ -156,10 +158,12 @@ def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None) 
         return plan.decide("network.name", asked, "asked for with --network").decide("network.options", {}, "the defaults of this network")
     kind = _kind(machine)
     options: dict[str, object] = {"deep_supervision": True}
-    if kind == "cpu":
+    strides = _strides(plan)
+    if kind == "cpu" and len(strides) > 2:
+        options |= {"stem_stride": strides[1], "strides": [strides[0], *strides[2:]]}
         why = "blocks of two samples become channels first: no convolution at full size, where a processor's time goes (docs/decisions/0012)"
     else:
-        options["strides"], why = _strides(plan), "depth by the tile and the spacing (nnU-Net's rule)"
+        options["strides"], why = strides, "depth by the tile and the spacing (nnU-Net's rule)"
     plan = plan.decide("network.name", DEFAULT_NETWORK[kind], "U-Net, the field's reference for masks")
     return plan.decide("network.options", options, why)
 

@@ -149,6 +149,7 @@ def read_volume(
     network_bytes: int = 0,
     memory_bytes: int | None = None,
     folder: Path | None = None,
+    **manner: Any,
 ) -> np.ndarray:
     """`kernels.tiled_labels.labels_of`, within the memory that there is.
 
@@ -157,6 +158,7 @@ def read_volume(
     network_bytes: see `predicted_bytes`.
     memory_bytes: how much may be used; None for what is free.
     folder: where large arrays may lie when memory is short; the answer is then a memmap ``labels.npy`` in it.
+    manner: further options of `labels_of`.
 
     Returns
     -------
@@ -177,7 +179,7 @@ def read_volume(
     with told_of_memory(way), _files(way, folder, (planes, *shape_out)) as (out, file):
         return labels_of(
             predict, x, size=size, n_out=n_out, overlap=overlap, batch=way.batch, shape_out=shape_out, decide=decide, planes=planes, skip=skip,
-            background=background, anisotropic=anisotropic, observe=observe, progress=progress, out=out, file=file,
+            background=background, anisotropic=anisotropic, observe=observe, progress=progress, out=out, file=file, **manner,
         )
 
 

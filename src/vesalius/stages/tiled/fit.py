@@ -20,6 +20,7 @@ from vesalius.stages.tiled.evaluate import Judge, choose_bias, judged, tolerance
 from vesalius.stages.tiled.explain import explain_masks
 from vesalius.stages.tiled.facts import gather_tiles
 from vesalius.stages.tiled.figures import mask_metrics
+from vesalius.stages.tiled.quicken import within_memory
 from vesalius.stages.tiled.store import prepare_cases
 from vesalius.stages.tiled.train import Part, TileMaterial, mapping_of, train_parts
 from vesalius.stages.train import Trained
@@ -91,6 +92,7 @@ def _evaluate(
     whole = mapping_of(plan, material.target, results)
     for mapping in (whole, *(mapping for _, mapping, _ in blind)):
         _with_bias(mapping, operating)
+        within_memory(mapping)
     tables = [judged(mapping, rows, judge, run.path, fold=fold, progress=work.progress, what="validation cases marked") for fold, mapping, rows in blind]
     verify_seal(used, plan["split.seal"])
     looks = Looks(run.path).record(plan["split.seal"], whole.hash, "fit")

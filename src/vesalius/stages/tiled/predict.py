@@ -11,9 +11,11 @@ import pandas as pd
 
 from vesalius.core.cohort import Case, Source
 from vesalius.core.finding import Finding, Score
+from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.formats.cases import open_case
 from vesalius.mapping import TiledMapping
+from vesalius.stages.tiled.quicken import quicken, within_memory
 from vesalius.stages.writing import write_finding
 from vesalius.storage import atomic_json, atomic_write
 
@@ -57,9 +59,13 @@ def predict_masks(
     """
     findings, refused, rows = [], {}, []
     cases = cases_of(sources, mapping.reads.channels)
+    within_memory(mapping, out)
     for done, case in enumerate(cases, 1):
         try:
-            finding, row = _one(mapping, case, out / f"{done - 1:04d}", kinds)
+            study = open_case(case)
+            if done == 1:
+                quicken(mapping, mapping.encode(study)[0], len(cases))
+            finding, row = _one(mapping, case, study, out / f"{done - 1:04d}", kinds)
         except DataError as error:
             refused[case.id] = str(error)
         else:
@@ -71,8 +77,7 @@ def predict_masks(
     return findings, refused, *_write(mapping, findings, rows, refused, out)
 
 
-def _one(mapping: TiledMapping, case: Case, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
-    study = open_case(case)
+def _one(mapping: TiledMapping, case: Case, study: Study, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
     marked = mapping.segment(study)
     finding = mapping.task.finding(marked.labels, study)
     folder.mkdir(parents=True, exist_ok=True)
