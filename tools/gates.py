@@ -137,7 +137,7 @@ def public_words(root: Path) -> list[str]:
     words = []
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and any("app.command" in ast.unparse(mark) for mark in function.decorator_list):
-            words.append(function.name)
+            words.append(function.name.rstrip("_"))  # a verb that is a word of Python ends in an underscore there
             words += [word for argument, has_default in _arguments(function) for word in _option(argument, has_default)]
     return list(dict.fromkeys(words))
 
