@@ -25,7 +25,7 @@ def figures(metrics: dict, part: str) -> list[str]:
     """A line for each figure of a part, and for the main ones of each structure."""
     found = metrics.get(part) or {}
     lines = [f"  {name:12} {_told(found[name])}" for name in SHOWN if name in found]
-    per_class = metrics["cross_validation"]["per_class"] if part == "cross_validation" else metrics["per_class"].get(part, {})
+    per_class = metrics["per_class"].get(part, {})
     return lines + [f"  {structure}: " + ", ".join(f"{name} {_told(rows[name])}" for name in ("dice", "nsd") if name in rows)
                     for structure, rows in per_class.items()]
 
