@@ -85,11 +85,19 @@ class RunFacts:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the lowest validation loss: its weights were kept."""
+        """The epoch whose weights were kept: the lowest validation loss, or the last where the plan says so."""
         if self.history is None or "epoch" not in self.history or "validation_loss" not in self.history:
             return None
         known = self.history.dropna(subset=["validation_loss"]).reset_index(drop=True)
-        return int(known["epoch"].iloc[int(known["validation_loss"].to_numpy().argmin())]) if len(known) else None
+        if not len(known):
+            return None
+        place = -1 if self.keeps_last else int(known["validation_loss"].to_numpy().argmin())
+        return int(known["epoch"].iloc[place])
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the plan keeps the last weights whatever validation says."""
+        return self.plan is not None and self.plan.get("train.keep", "best") == "last"
 
     def figure(self, name: str, part: str = "test") -> dict[str, Any] | None:
         """One figure of the network, or None where it is undefined."""

@@ -101,7 +101,7 @@ def training(facts: RunFacts, *more: Figure | None) -> Section:
     lead = []
     best = facts.best_epoch
     if best is not None and facts.history is not None:
-        lead = [say("training.kept", epochs=len(facts.history), best=best)]
+        lead = [say("training.last" if facts.keeps_last else "training.kept", epochs=len(facts.history), best=best)]
     return section("training", "log/history.csv", [*charts.learning(facts), *more], [], lead, has_file=facts.history is not None)
 
 

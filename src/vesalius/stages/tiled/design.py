@@ -228,9 +228,8 @@ def _length(plan: Plan, facts: TileFacts, request: Request, speed: Speed) -> Pla
     plan = plan.decide("train.steps_per_epoch", per, why)
     plan = plan.decide("train.epochs", epochs, reason)
     plan = plan.decide("train.predicted_seconds", round(epochs * per * step_s * folds * members), "steps times the measured time of a step")
-    plan = plan.decide("train.patience", epochs, "no early stop: the step size falls to its end, and the best average on validation is kept")
-    keep, why = ("last", "a fold must not choose by the cases that judge it") if folds > 1 else ("best", "lowest loss on validation")
-    return plan.decide("train.keep", keep, why)
+    plan = plan.decide("train.patience", epochs, "no early stop: the step size falls to its end")
+    return plan.decide("train.keep", "last", "the average at the end of the falling step size; a few validation cases would choose by chance")
 
 
 def _optimiser(plan: Plan, request: Request) -> Plan:
