@@ -24,7 +24,7 @@ class RiskCoverage:
     nothing counts. The risk itself as ``uncertainty`` gives the best that is possible; a constant one gives
     chance, which is the mean risk.
 
-    >>> RiskCoverage(np.array([0.1, 0.2]), np.array([0.0, 1.0]))(np.ones((2, 1)))[0]
+    >>> float(RiskCoverage(np.array([0.1, 0.2]), np.array([0.0, 1.0]))(np.ones((2, 1)))[0])
     0.25
     """
 
