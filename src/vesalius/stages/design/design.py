@@ -15,7 +15,7 @@ from vesalius.outputs import output_for
 from vesalius.plan import Plan
 from vesalius.stages.design.facts import Facts
 from vesalius.stages.design.inputs import choose_input, reads_of
-from vesalius.stages.design.machine import Machine
+from vesalius.stages.design.machine import Machine, decide_machine
 from vesalius.stages.design.probe import probe
 from vesalius.stages.design.training import choose_training, default_budget_s
 from vesalius.stages.prepare import cache_bytes
@@ -99,11 +99,7 @@ def _output(plan: Plan, facts: Facts, request: Request) -> Plan:
 
 
 def _machine(plan: Plan, facts: Facts, machine: Machine, request: Request) -> Plan:
-    what = f"{machine.cores} cores, {machine.ram_bytes / 2**30:.0f} GB memory, {machine.name}"
-    plan = plan.decide("machine.accelerator", machine.accelerator, what)
-    plan = plan.decide("machine.threads", machine.cores, "one thread a core; all processes together")
-    plan = plan.decide("machine.devices", request.devices, "asked for with --devices" if request.devices > 1 else "one process")
-    plan = plan.decide("machine.nodes", request.nodes, "asked for with --nodes" if request.nodes > 1 else "this machine")
+    plan = decide_machine(plan, machine, request)
     reads = reads_of(plan)
     disk = cache_bytes(reads, facts.n_train + facts.n_validation + facts.n_test)
     estimate = cost(network_of(plan, reads, output_for(facts.target).n_out), (1, *reads.shape))

@@ -11,7 +11,9 @@ import psutil
 import torch
 
 from vesalius.errors import OptionError
+from vesalius.plan import Plan
 from vesalius.stages.prepare import cores
+from vesalius.stages.request import Request
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def this_machine(folder: Path, accelerator: str = "auto") -> Machine:
     own = torch.cuda.get_device_properties(0).total_memory if kind == "cuda" else 0
     devices = torch.cuda.device_count() if kind == "cuda" else 1
     return Machine(cores(), memory.total, memory.available, shutil.disk_usage(there).free, kind, devices, name, own)
+
+
+def decide_machine(plan: Plan, machine: Machine, request: Request) -> Plan:
+    """The part of ``[machine]`` that does not depend on what is trained: accelerator, threads, devices, nodes."""
+    what = f"{machine.cores} cores, {machine.ram_bytes / 2**30:.0f} GB memory, {machine.name}"
+    plan = plan.decide("machine.accelerator", machine.accelerator, what)
+    plan = plan.decide("machine.threads", machine.cores, "one thread a core; all processes together")
+    plan = plan.decide("machine.devices", request.devices, "asked for with --devices" if request.devices > 1 else "one process")
+    return plan.decide("machine.nodes", request.nodes, "asked for with --nodes" if request.nodes > 1 else "this machine")
 
 
 def _accelerator(asked: str) -> str:

@@ -16,7 +16,7 @@ from vesalius.mapping import network_of
 from vesalius.networks import describe
 from vesalius.networks.cost import cost
 from vesalius.plan import Plan
-from vesalius.stages.design.machine import Machine
+from vesalius.stages.design.machine import Machine, decide_machine
 from vesalius.stages.design.probe import Speed, probe
 from vesalius.stages.request import Request
 from vesalius.stages.tiled.facts import TileFacts
@@ -248,11 +248,7 @@ def _optimiser(plan: Plan, request: Request) -> Plan:
 
 
 def _machine(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> Plan:
-    what = f"{machine.cores} cores, {machine.ram_bytes / 2**30:.0f} GB memory, {machine.name}"
-    plan = plan.decide("machine.accelerator", machine.accelerator, what)
-    plan = plan.decide("machine.threads", machine.cores, "one thread a core; all processes together")
-    plan = plan.decide("machine.devices", request.devices, "asked for with --devices" if request.devices > 1 else "one process")
-    plan = plan.decide("machine.nodes", request.nodes, "asked for with --nodes" if request.nodes > 1 else "this machine")
+    plan = decide_machine(plan, machine, request)
     reads = tile_reads_of(plan)
     estimate = cost(network_of(plan, reads, facts.target.n_out), (1, *reads.shape))
     samples = math.prod(_at_spacing(plan, facts)) * (facts.n_train + facts.n_validation)
