@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from vesalius.errors import DataError, RunError, VesaliusError
-from vesalius.kernels.resample import Decide
-from vesalius.kernels.tiled_labels import Observe, labels_of
+from vesalius.kernels.tiled_labels import labels_of
 from vesalius.kernels.tiling import PIECE_BYTES, Predict, Progress, quiet
 
 T = TypeVar("T")
@@ -131,25 +130,8 @@ def _below_limit() -> int:
 
 
 def read_volume(
-    predict: Predict,
-    x: Tensor | np.ndarray,
-    *,
-    size: Sequence[int],
-    n_out: int,
-    overlap: float = 0.5,
-    batch: int = 1,
-    shape_out: Sequence[int],
-    decide: Decide,
-    planes: int = 1,
-    skip: np.ndarray | None = None,
-    background: Sequence[float] | None = None,
-    anisotropic: bool = False,
-    observe: Observe | None = None,
-    progress: Progress = quiet,
-    network_bytes: int = 0,
-    memory_bytes: int | None = None,
-    folder: Path | None = None,
-    **manner: Any,
+    predict: Predict, x: Tensor | np.ndarray, *, size: Sequence[int], n_out: int, shape_out: Sequence[int], batch: int = 1, planes: int = 1,
+    network_bytes: int = 0, memory_bytes: int | None = None, folder: Path | None = None, **manner: Any,
 ) -> np.ndarray:
     """`kernels.tiled_labels.labels_of`, within the memory that there is.
 
@@ -158,7 +140,7 @@ def read_volume(
     network_bytes: see `predicted_bytes`.
     memory_bytes: how much may be used; None for what is free.
     folder: where large arrays may lie when memory is short; the answer is then a memmap ``labels.npy`` in it.
-    manner: further options of `labels_of`.
+    manner: all further options of `labels_of` (``decide`` is one).
 
     Returns
     -------
@@ -177,10 +159,7 @@ def read_volume(
 
     way = fitted(needs, batch, free_bytes() if memory_bytes is None else memory_bytes, files=folder is not None)
     with told_of_memory(way), _files(way, folder, (planes, *shape_out)) as (out, file):
-        return labels_of(
-            predict, x, size=size, n_out=n_out, overlap=overlap, batch=way.batch, shape_out=shape_out, decide=decide, planes=planes, skip=skip,
-            background=background, anisotropic=anisotropic, observe=observe, progress=progress, out=out, file=file, **manner,
-        )
+        return labels_of(predict, x, size=size, n_out=n_out, batch=way.batch, shape_out=shape_out, planes=planes, out=out, file=file, **manner)
 
 
 @contextmanager

@@ -27,8 +27,6 @@ Progress = Callable[[int, int, str], None]
 SCORES = "scores"
 PIXEL_TOLERANCE = 2.0
 LEAST_TOLERANCE_MM = 1.0
-FLAT_PROBABILITY = True
-"""Areas under the ROC curve are computed for pictures; a volume's would need its probabilities in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def _one(mapping: TiledMapping, facts: dict[str, Any], judge: Judge, folder: Pat
         if held["mark"] == mark:
             return list(held["rows"])
     study, truth = judge.opened(facts["id"])
-    flat = study.ndim == 2 and FLAT_PROBABILITY
-    found = mapping.segment(study, probability=flat)
+    found = mapping.segment(study, probability=study.ndim == 2)  # for the area under the ROC curve; a volume's would fill the memory
     rows = _scored(facts, study, truth, found, judge, fold)
     path = folder / "masks" / facts["split"] / f"{name}.npz"
     _save_mask(path, found)

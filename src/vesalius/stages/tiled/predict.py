@@ -59,12 +59,13 @@ def predict_masks(
     """
     findings, refused, rows = [], {}, []
     cases = cases_of(sources, mapping.reads.channels)
-    within_memory(mapping, out)
+    within_memory(mapping)
+    engine: str | None = None
     for done, case in enumerate(cases, 1):
         try:
             study = open_case(case)
-            if done == 1:
-                quicken(mapping, mapping.encode(study)[0], len(cases))
+            if engine is None:
+                engine = quicken(mapping, mapping.encode(study)[0], len(cases))
             finding, row = _one(mapping, case, study, out / f"{done - 1:04d}", kinds)
         except DataError as error:
             refused[case.id] = str(error)
@@ -74,7 +75,7 @@ def predict_masks(
         progress(done, len(cases), "studies marked")
     if not findings:
         raise DataError("no study could be read", got=next(iter(refused.values()), "nothing"), do="run 'vesalius check' on the data")
-    return findings, refused, *_write(mapping, findings, rows, refused, out)
+    return findings, refused, *_write(mapping, findings, rows, refused, out, engine or "torch")
 
 
 def _one(mapping: TiledMapping, case: Case, study: Study, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
@@ -87,11 +88,13 @@ def _one(mapping: TiledMapping, case: Case, study: Study, folder: Path, kinds: S
     return finding, {"source": finding.source, "found": finding.label, "doubt": round(marked.doubt, 4)} | measured | files
 
 
-def _write(mapping: TiledMapping, findings: Sequence[Finding], rows: Sequence[dict[str, Any]], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
+def _write(
+    mapping: TiledMapping, findings: Sequence[Finding], rows: Sequence[dict[str, Any]], refused: dict[str, str], out: Path, engine: str,
+) -> tuple[Path, Path]:
     table, record = out / "findings.csv", out / "findings.json"
     every = [*rows, *({"source": name, "refused_because": why} for name, why in refused.items())]
     atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
-    facts = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides.", "classes": list(mapping.output.target.classes)}
+    facts = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides.", "classes": list(mapping.output.target.classes), "engine": engine}
     plain = [finding.to_dict() | {"written": row} for finding, row in zip(findings, rows, strict=True)]
     atomic_json(record, facts | {"findings": plain, "refused": refused})
     return table, record
