@@ -48,6 +48,27 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
+class MarkedBox:
+    """One box as a file states it.
+
+    Parameters
+    ----------
+    name: its class.
+    low, high: corners. In samples: array order ``((z,) y, x)`` with the edges of `core.boxes`. In the world: LPS mm ``(x, y, z)``.
+    world: whether the corners are LPS mm.
+    ignored: neither learnt from nor scored (VOC ``difficult``, COCO ``iscrowd``).
+    facts: what else the file says of it (``malignant``: 1 ...).
+    """
+
+    name: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    world: bool = False
+    ignored: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Case:
     """One image with its patient, its label and what a doctor would know besides.
 
@@ -56,6 +77,9 @@ class Case:
     ``split`` is the official one (train, validation, test) or None. ``clinical`` holds the further columns.
     ``channels`` are further files of the same study, one channel each after that of ``source``. ``masks`` mark its
     structures (empty: not marked); ``view`` is a mask of the field of view, outside of which nothing is scored.
+    ``boxes`` mark what is to be detected (None: not marked; empty: marked, and there is nothing); where they are None and
+    the target is one of boxes, they are those of the parts of the ``masks``. ``stated`` is the shape of the image in array order that the
+    file of the boxes states, to be compared with the image's.
     """
 
     id: str
@@ -67,6 +91,8 @@ class Case:
     channels: tuple[Source, ...] = ()
     masks: tuple[MaskFile, ...] = ()
     view: Source | None = None
+    boxes: tuple[MarkedBox, ...] | None = None
+    stated: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

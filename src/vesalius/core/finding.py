@@ -32,12 +32,18 @@ class Mask:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes in index units of the study's grid, ``[N, 2*ndim]`` as (low..., high...) in array order."""
+    """Boxes on the study's own grid, ``[N, 2*ndim]`` as (low..., high...) in array order with continuous edges (see `core.boxes`).
+
+    ``labels`` and ``scores`` (0 .. 1) of each; ``risk`` the probability of the second label of each, empty where the model gives none; ``ids``
+    numbers that stay with one object over the frames of a stream, else empty.
+    """
 
     array: np.ndarray
     grid: Grid
     labels: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    risk: tuple[float, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

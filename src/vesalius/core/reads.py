@@ -70,6 +70,7 @@ class TileReads:
         ``mean`` and ``std`` of all, ``"unit"`` takes the study's own least and largest number to 0 and 1 and
         then uses ``mean`` and ``std``, ``"zscore+unit"`` does one after the other, ``"none"`` changes nothing.
     low, high, mean, std: for each channel.
+    longest: boxes: where no spacing is used, a study's longest side is brought to so many samples (the others in proportion); 0 keeps its own.
     overlap: part of a tile that its neighbour covers too.
     orient: foreign: where the axes of a volume point after it is turned, the first axis first (``"RAS"``: to the right, to the front,
         upwards), or ``"stored"`` for as they lie in the file. None for our own order: then no field marked foreign counts.
@@ -98,6 +99,7 @@ class TileReads:
     order: int = 3
     blend: Blend = "gaussian"
     manner: Literal["own", "monai"] = "own"
+    longest: int = 0
 
     @property
     def foreign(self) -> bool:

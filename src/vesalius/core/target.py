@@ -10,11 +10,15 @@ import numpy as np
 
 from vesalius.errors import LabelError
 
-Kind = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "mask"]
-KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression", "mask")
+Kind = Literal["binary", "multiclass", "multilabel", "ordinal", "regression", "mask", "boxes"]
+KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression", "mask", "boxes")
 IGNORED = 255
 """In a truth mask: a sample that nobody judged; it is neither learnt from nor scored."""
 SEPARATOR = "|"
+SEVERAL: tuple[Kind, ...] = ("multilabel", "mask", "boxes")
+"""Kinds whose label may name several classes, or none."""
+MARKED: tuple[Kind, ...] = ("mask", "boxes")
+"""Kinds whose truth is marked in the image; an empty label means that it was marked and there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,10 @@ class TargetSpec:
         (whole tumour = 1, 2 and 3). Empty where every class has a file of its own.
     ignore: mask only: the number in a label map of samples that nobody judged.
     exclusive: mask only: whether a sample belongs to one class at most.
+    risk: boxes only: the name of a second label (0 or 1) that boxes carry, e.g. ``"malignant"``; ``""`` for none.
 
-    The ``classes`` of a mask are the structures, without the background. The label of a case is then the classes
-    that its mask holds, joined by ``|``, as for a multilabel target.
+    The ``classes`` of a mask or of boxes are the structures, without the background. The label of a case is then the classes
+    that its mask or boxes hold, joined by ``|``, as for a multilabel target (``""``: none, None: not marked).
     """
 
     kind: Kind
@@ -44,11 +49,14 @@ class TargetSpec:
     values: tuple[tuple[int, ...], ...] = ()
     ignore: int | None = None
     exclusive: bool = True
+    risk: str = ""
 
     @property
     def n_out(self) -> int:
         """Numbers that a network gives, for an image or for each sample of a mask: K classes (one more, the background
-        first, for an exclusive mask), or 1 for a regression."""
+        first, for an exclusive mask; for each box one more for its risk), or 1 for a regression."""
+        if self.kind == "boxes":
+            return len(self.classes) + bool(self.risk)
         if self.kind == "mask":
             return len(self.classes) + int(self.exclusive)
         return 1 if self.kind == "regression" else len(self.classes)
@@ -67,7 +75,7 @@ class TargetSpec:
         """
         if self.kind == "regression":
             return np.array([_number(v) for v in labels], np.float32)
-        if self.kind in ("multilabel", "mask"):
+        if self.kind in SEVERAL:
             return np.stack([self._marks(v) for v in labels]) if len(labels) else np.zeros((0, len(self.classes)), np.float32)
         place = {name: i for i, name in enumerate(self.classes)}
         return np.array([-1 if missing(v) else self._place(place, v) for v in labels], np.int64)
@@ -91,19 +99,20 @@ class TargetSpec:
         """A truth row back to its label."""
         if self.kind == "regression":
             return f"{float(row):g}"
-        if self.kind in ("multilabel", "mask"):
+        if self.kind in SEVERAL:
             return SEPARATOR.join(name for name, mark in zip(self.classes, row, strict=True) if mark > 0.5)
         return self.classes[int(row)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; what concerns masks only for a mask."""
+        """Plain values; what concerns masks or boxes only for these."""
         facts = asdict(self) | {"classes": list(self.classes), "values": [list(each) for each in self.values]}
-        return facts if self.kind == "mask" else {name: facts[name] for name in ("kind", "classes", "name", "reason")}
+        own = {"mask": ("values", "ignore", "exclusive"), "boxes": ("values", "ignore", "exclusive", "risk")}.get(self.kind, ())
+        return {name: facts[name] for name in ("kind", "classes", "name", "reason", *own)}
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> TargetSpec:
         values = tuple(tuple(int(v) for v in each) for each in facts.get("values", ()))
-        mask = (values, facts.get("ignore"), bool(facts.get("exclusive", True)))
+        mask = (values, facts.get("ignore"), bool(facts.get("exclusive", True)), str(facts.get("risk", "")))
         return cls(facts["kind"], tuple(facts["classes"]), facts.get("name", "label"), facts.get("reason", ""), *mask)
 
 

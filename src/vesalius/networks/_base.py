@@ -34,6 +34,7 @@ class NetworkInfo:
     licence: of the code that builds it.
     library: where the layers come from.
     dense: it gives numbers for each sample, ``[B, C, *size] -> [B, n_out, *size]``, not for the whole image.
+    detects: it gives boxes; see "Boxes" in docs/architecture.md.
     """
 
     name: str
@@ -45,6 +46,7 @@ class NetworkInfo:
     licence: str = "Apache-2.0"
     library: str = "vesalius"
     dense: bool = False
+    detects: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Output(ABC):
     facts: dict[str, Any] = field(default_factory=dict)
 
     kinds: ClassVar[tuple[str, ...]] = ()
-    reading: ClassVar[Literal["whole", "tiles"]] = "whole"
+    reading: ClassVar[Literal["whole", "tiles", "boxes"]] = "whole"
 
     @property
     def n_out(self) -> int:

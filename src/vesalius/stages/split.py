@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from vesalius.core.cohort import Case
-from vesalius.core.target import TargetSpec, missing, text_of
+from vesalius.core.target import SEVERAL, TargetSpec, missing, text_of
 from vesalius.errors import OptionError, TooFewError
 from vesalius.kernels.grouping import deal, join, strata
 from vesalius.kernels.order import numbered
@@ -107,7 +107,7 @@ def _row(case: Case, target: TargetSpec, digest: str, cluster: int, excluded: st
 def _label(case: Case, target: TargetSpec) -> str | float | None:
     if target.kind == "regression":
         return float(target.encode([case.label])[0])
-    empty = case.label is None or (missing(case.label) and target.kind not in ("multilabel", "mask"))
+    empty = case.label is None or (missing(case.label) and target.kind not in SEVERAL)
     return None if empty or (isinstance(case.label, float) and np.isnan(case.label)) else text_of(case.label)
 
 
@@ -199,7 +199,7 @@ def _every_class(frame: pd.DataFrame, audit: Audit, official: bool) -> None:
     if empty:
         what, got = f"there is nothing to put into {empty[0]}", f"{len(frame)} images"
         raise TooFewError(what, where=audit.cohort.root, expected="at least 3 independent patients", got=got, do="add patients")
-    if target.kind in ("multilabel", "regression", "mask"):
+    if target.kind in (*SEVERAL, "regression"):
         return
     for name in PARTS:
         held = {text_of(label) for label in frame.loc[frame["split"] == name, "label"]}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vesalius.core.cohort import Cohort
-from vesalius.core.target import missing, text_of
+from vesalius.core.target import SEVERAL, missing, text_of
 from vesalius.errors import DataError, LabelError, TooFewError
 from vesalius.kernels.fingerprint import Pair
 from vesalius.stages.check.facts import Fact, structures
@@ -187,7 +187,7 @@ class Audit:
         for i in used:
             unit = cases[i].patient if by == "patient" else f"{self.twins.clusters.get(cases[i].id, cases[i].id)}"
             label = text_of(cases[i].label)
-            for name in {part.strip() for part in label.split("|")} if target.kind in ("multilabel", "mask") else {label}:
+            for name in {part.strip() for part in label.split("|")} if target.kind in SEVERAL else {label}:
                 if name in held:
                     held[name].add(unit)
         return {name: len(units) for name, units in held.items()}
@@ -202,7 +202,7 @@ def label_counts(cohort: Cohort) -> dict[str, Any]:
         values = cohort.target.encode(labels)
         values = values[np.isfinite(values)]
         counts = {"n": len(values)} | ({"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())} if len(values) else {})
-    elif cohort.target.kind in ("multilabel", "mask"):
+    elif cohort.target.kind in SEVERAL:
         marks = np.nansum(cohort.target.encode(labels), 0) if labels else np.zeros(len(cohort.target.classes))
         counts = {name: int(n) for name, n in zip(cohort.target.classes, marks, strict=True)}
         empty = sum(label is None or (isinstance(label, float) and np.isnan(label)) for label in labels)

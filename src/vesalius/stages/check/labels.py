@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2_contingency, rankdata
 
 from vesalius.core.cohort import Case, Cohort
-from vesalius.core.target import missing, text_of
+from vesalius.core.target import SEVERAL, missing, text_of
 from vesalius.stages.check.audit import Issue, label_counts
 from vesalius.stages.check.facts import Fact
 
@@ -40,7 +40,7 @@ def _missing(cohort: Cohort) -> list[Issue]:
 
 def unlabelled(cohort: Cohort, case: Case) -> bool:
     """Whether a case says nothing of the target; in a multilabel target and of masks an empty text says "none of them"."""
-    if cohort.target.kind in ("multilabel", "mask"):
+    if cohort.target.kind in SEVERAL:
         return case.label is None or (isinstance(case.label, float) and bool(np.isnan(case.label)))
     return missing(case.label)
 
@@ -100,7 +100,7 @@ def _patients(cohort: Cohort) -> list[Issue]:
 
 
 def _conflicts(cohort: Cohort) -> list[Issue]:
-    if not cohort.patient_known or cohort.target.kind in ("regression", "multilabel", "mask"):
+    if not cohort.patient_known or cohort.target.kind in (*SEVERAL, "regression"):
         return []
     held: dict[str, list[Case]] = defaultdict(list)
     for case in cohort.cases:
@@ -136,7 +136,7 @@ def _notes(cohort: Cohort) -> list[Issue]:
 
 def _leaks(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
     """Facts of the file, and the table's columns for site and device, that alone tell the label."""
-    if cohort.target.kind in ("regression", "multilabel", "mask"):
+    if cohort.target.kind in (*SEVERAL, "regression"):
         return []
     rows = [(case, fact) for case, fact in zip(cohort.cases, facts, strict=True) if fact.shape and not missing(case.label)]
     label = np.array([text_of(case.label) for case, _ in rows])
