@@ -9,6 +9,7 @@ from typing import Any
 
 from vesalius.errors import DataError, OptionError
 from vesalius.phantoms.broken import make_broken
+from vesalius.phantoms.cells import make_cells
 from vesalius.phantoms.dicom import make_dicom
 from vesalius.phantoms.dicomseg import make_dicom_masks
 from vesalius.phantoms.films import make_films
@@ -30,6 +31,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "dicom-masks": (make_dicom_masks, 12),
     "organs": (make_organs, 40),
     "vessels": (make_vessels, 30),
+    "cells": (make_cells, 120),
     "broken": (make_broken, 24),
 }
 """Kind: what makes it, and how many images (for ``dicom`` series) when ``n`` is left out."""

@@ -28,6 +28,7 @@ class Truth:
     planted: everything else, by name: ``exact_duplicates`` and ``near_duplicates`` (lists of ``{"ids", "how"}``),
         ``mislabelled``, ``marker``, ``site``, ``regions`` (where the finding lies), ``volumes_mm3``, ``files`` ...
         With masks also ``masks`` and ``views`` (image id to file), and the flawed ones: ``empty``, ``other_grid``, ``unknown_label``, ``swapped``.
+        With boxes also ``boxes``: image id to ``[{"class", "box": [low..., high...]}]`` in samples of the image, as drawn.
     """
 
     kind: str
