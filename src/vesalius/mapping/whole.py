@@ -141,14 +141,15 @@ class Mapping:
         folder = folder / "model" if (folder / "model").is_dir() else folder
         plan = Plan.load(folder / PLAN)
         tensors, facts = read_weights(folder / WEIGHTS)
-        kind = READINGS[facts["reads"].get("kind", "whole")]
-        output, reads = Output.from_dict(facts["output"]), kind.reading.from_dict(facts["reads"])
+        output = Output.from_dict(facts["output"])
+        kind = READINGS[output.reading]
+        reads = kind.reading.from_dict(facts["reads"])
         networks = [_member(plan, reads, output, tensors, i, folder) for i in range(facts["members"])]
         return kind(reads, networks, output, plan, tuple(facts["mirror"]), device)  # type: ignore[arg-type]
 
 
 READINGS: dict[str, type[Mapping]] = {"whole": Mapping}
-"""Which mapping reads in which way; `mapping.tiled` enters its own."""
+"""Which mapping reads in which way (`Output.reading`); `mapping.tiled` and `mapping.boxed` enter their own."""
 
 
 def network_of(plan: Plan, reads: Reads | TileReads, n_out: int) -> nn.Module:

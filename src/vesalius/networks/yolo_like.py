@@ -100,7 +100,9 @@ class Head(nn.Module):
 class YoloLike(nn.Module):
     """See the contract of networks that detect in docs/architecture.md; ``multiple`` is the coarsest stride."""
 
-    def __init__(self, channels: int, n_out: int, ndim: int, widths: Sequence[int], depths: Sequence[int], levels: int, width: int, risk: bool, kind: str) -> None:
+    def __init__(
+        self, channels: int, n_out: int, ndim: int, widths: Sequence[int], depths: Sequence[int], levels: int, width: int, risk: bool, kind: str,
+    ) -> None:
         super().__init__()
         self.ndim, self.n_out, self.risk = ndim, n_out, risk
         self.strides = [2 ** (len(widths) - levels + 1 + i) for i in range(levels)]
@@ -152,7 +154,8 @@ def yolo_like(
     ndim = len(size)
     finest = finest or (8 if ndim == 2 else 4)
     if finest not in (2, 4, 8, 16) or not 1 <= levels <= 4 or width < 1:
-        raise OptionError("impossible 'yolo-like'", expected="finest 2, 4, 8 or 16, 1 to 4 levels, width >= 1", got=f"finest {finest}, levels {levels}, width {width}")
+        given = f"finest {finest}, levels {levels}, width {width}"
+        raise OptionError("impossible 'yolo-like'", expected="finest 2, 4, 8 or 16, 1 to 4 levels, width >= 1", got=given)
     n = int(math.log2(finest)) + levels - 1
     widths = [width * min(2**i, 16) for i in range(n)]
     chosen = list(depths) if depths is not None else [min(i, 2) for i in range(n)]

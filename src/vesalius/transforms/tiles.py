@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from vesalius.core.geometry import Grid
 from vesalius.core.reads import TileReads
@@ -45,7 +47,8 @@ def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
     stored = tuple(grid.shape[axis] for axis in order)
     spacing = tuple(grid.spacing_mm[axis] for axis in order)
     if reads.spacing_mm is None:
-        return TileTrace(grid, order, flips, stored, stored)
+        factor = reads.longest / max(stored) if reads.longest else 1.0
+        return TileTrace(grid, order, flips, stored, tuple(max(1, round(n * factor)) for n in stored))
     shape = tuple(max(1, round(n * step / wanted)) for n, step, wanted in zip(stored, spacing, reads.spacing_mm, strict=True))
     coarse = len(stored) == 3 and max(spacing[0] / min(spacing), reads.spacing_mm[0] / min(reads.spacing_mm)) > COARSE
     return TileTrace(grid, order, flips, stored, shape, coarse)
@@ -67,7 +70,20 @@ def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace
     trace = trace_of(study.grid, reads)
     image = _turned(_channels(study, reads.channels), trace)
     numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])
+    if reads.longest and reads.spacing_mm is None:
+        return _scaled(numbers, trace.shape), trace
     return resampled_image(numbers, trace.shape, anisotropic=trace.coarse), trace
+
+
+def _scaled(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Linear; where a picture shrinks each sample is a mean, so that nothing small falls between two."""
+    if image.shape[1:] == shape:
+        return image
+    x, planar = torch.from_numpy(image)[None], len(shape) == 2
+    shrinks = any(after < before for before, after in zip(image.shape[1:], shape, strict=True))
+    if shrinks and not planar:
+        return F.interpolate(x, shape, mode="area")[0].numpy()
+    return F.interpolate(x, shape, mode="bilinear" if planar else "trilinear", align_corners=False, antialias=shrinks and planar)[0].numpy()
 
 
 def _channels(study: Study, channels: int) -> np.ndarray:

@@ -1,0 +1,34 @@
+"""Boxes on a study's own grid, and the same boxes in the array that is read (`transforms.tiles`): there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vesalius.transforms.tiles import TileTrace
+
+
+def boxes_in(boxes: np.ndarray, trace: TileTrace) -> np.ndarray:
+    """Boxes ``[N, 2 * ndim]`` of the study in samples of the prepared array."""
+    d, turned = len(trace.order), np.asarray(boxes, np.float64).reshape(-1, 2, len(trace.order))[:, :, list(trace.order)]
+    for axis, n in _flipped(trace):
+        turned[:, :, axis] = n - turned[:, ::-1, axis]
+    return (turned * _factor(trace)).reshape(-1, 2 * d).astype(np.float32)
+
+
+def boxes_out(boxes: np.ndarray, trace: TileTrace) -> np.ndarray:
+    """The inverse of `boxes_in`, cut to the study."""
+    d = len(trace.order)
+    turned = np.asarray(boxes, np.float64).reshape(-1, 2, d) / _factor(trace)
+    for axis, n in _flipped(trace):
+        turned[:, :, axis] = n - turned[:, ::-1, axis]
+    stored = np.clip(turned, 0, np.array(trace.stored))
+    return stored[:, :, np.argsort(trace.order)].reshape(-1, 2 * d).astype(np.float32)
+
+
+def _factor(trace: TileTrace) -> np.ndarray:
+    return np.array(trace.shape) / np.array(trace.stored)
+
+
+def _flipped(trace: TileTrace) -> list[tuple[int, int]]:
+    """The mirrored axes as places in canonical order with their lengths; ``trace.flips`` counts in that order."""
+    return [(axis, trace.stored[axis]) for axis in trace.flips]
