@@ -13,6 +13,7 @@ from vesalius.phantoms.cells import make_cells
 from vesalius.phantoms.dicom import make_dicom
 from vesalius.phantoms.dicomseg import make_dicom_masks
 from vesalius.phantoms.films import make_films
+from vesalius.phantoms.nodules import make_nodules
 from vesalius.phantoms.organs import make_organs
 from vesalius.phantoms.tables import make_binary_folders, make_multilabel, make_ordinal, make_regression
 from vesalius.phantoms.truth import TRUTH, Truth
@@ -32,6 +33,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "organs": (make_organs, 40),
     "vessels": (make_vessels, 30),
     "cells": (make_cells, 120),
+    "nodules": (make_nodules, 40),
     "broken": (make_broken, 24),
 }
 """Kind: what makes it, and how many images (for ``dicom`` series) when ``n`` is left out."""

@@ -101,7 +101,7 @@ def expose_organ(organ: Organ, points: np.ndarray, rng: np.random.Generator, pre
     return np.asarray((volume * bias + rng.normal(0, rng.uniform(0.02, 0.045), volume.shape)).clip(0) * rng.uniform(150, 1600))
 
 
-def _store(array: np.ndarray, affine: np.ndarray, axes: str, dtype: type[np.generic]) -> bytes:
+def turned_nifti(array: np.ndarray, affine: np.ndarray, axes: str, dtype: type[np.generic]) -> bytes:
     """``[Z, Y, X]`` as a compressed NIfTI-1 file whose index axes point to ``axes`` (RAS letters: where they grow)."""
     image = nib.Nifti1Image(array.astype(dtype).transpose(2, 1, 0), affine)
     turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes)))
@@ -160,7 +160,8 @@ def _case(seed: int, number: int, visits: list[tuple[str, int]], flaws: Flaws, s
     name, (image_folder, mask_folder) = f"{patient}_{visit + 1}.nii.gz", LAYOUTS[layout]
     sizes = {label: float((true == k).sum() * np.prod(spacing)) for k, label in enumerate(CLASSES, 1)}
     facts = {"volumes_mm3": sizes, "spacing_mm": list(spacing), "axes": axes}
-    image = Item(_store(volume.round(), affine, axes, np.int16), ".nii.gz", patient, present_in(true), present_in(given), {}, facts, f"{image_folder}/{name}")
+    content = turned_nifti(volume.round(), affine, axes, np.int16)
+    image = Item(content, ".nii.gz", patient, present_in(true), present_in(given), {}, facts, f"{image_folder}/{name}")
     return image, Item(_flawed(given, affine, axes, number, flaws), ".nii.gz", patient, None, None, id=f"{mask_folder}/{name}")
 
 
@@ -184,7 +185,7 @@ def _flawed(labels: np.ndarray, affine: np.ndarray, axes: str, number: int, flaw
     if number in flaws.unknown_label:
         labels = labels.copy()
         labels[4:6, 5:9, 5:9] = UNKNOWN_LABEL
-    return _store(labels, affine, axes, np.uint8)
+    return turned_nifti(labels, affine, axes, np.uint8)
 
 
 def _write_dataset(path: Path, pairs: list[tuple[Item, Item]]) -> None:
