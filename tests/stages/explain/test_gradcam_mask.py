@@ -12,7 +12,7 @@ from torch import nn
 
 from vesalius.errors import OptionError
 from vesalius.stages.explain import gradcam_mask
-from vesalius.stages.explain.gradcam import _strided
+from vesalius.stages.explain.gradcam import strided
 
 
 def plain(ndim: int) -> nn.Module:
@@ -174,5 +174,5 @@ def test_what_cannot_be_explained_is_said() -> None:
 
 
 def test_maps_have_a_whole_step() -> None:
-    assert _strided((8, 8), (32, 32)) and _strided((12, 11), (45, 45)) and _strided((12, 10, 9), (12, 40, 36))
-    assert not _strided((196, 196), (224, 224)) and not _strided((33, 8), (32, 32))
+    assert strided((8, 8), (32, 32)) and strided((12, 11), (45, 45)) and strided((12, 10, 9), (12, 40, 36))
+    assert not strided((196, 196), (224, 224)) and not strided((33, 8), (32, 32))

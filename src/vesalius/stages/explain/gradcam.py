@@ -73,14 +73,15 @@ def gradcam(network: nn.Module, x: torch.Tensor, score: Score, **_: Any) -> torc
             raise OptionError("no layer of this network keeps the places of the image", expected=wanted, do="explain with 'occlusion'")
         place, gradient = _last_that_matters(places, value)
         heat = (place.maps(place.tensor) * _mean(place.maps(gradient))).sum(0)
-        return to_unit(_resize(heat.detach(), tuple(seen.shape[2:])))
+        return to_unit(resized(heat.detach(), tuple(seen.shape[2:])))
 
 
 def _mean(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
 
 
-def _resize(heat: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+def resized(heat: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """A map ``[*grid]`` at the size of the image, linear."""
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return F.interpolate(heat[None, None].float(), size, mode=mode, align_corners=False)[0, 0]
 
@@ -231,13 +232,13 @@ def _mean_log_odds(raw: torch.Tensor, k: int, exclusive: bool) -> torch.Tensor:
 
 def _dense_maps(outputs: list[torch.Tensor], size: tuple[int, ...]) -> list[torch.Tensor]:
     """Maps of the image ``[1, C, *grid]``: first the coarsest that is fine enough, of equal ones the last; then finer, then coarser ones."""
-    maps = [each for each in outputs if each.ndim == len(size) + 2 and each.shape[0] == 1 and _strided(tuple(each.shape[2:]), size)]
+    maps = [each for each in outputs if each.ndim == len(size) + 2 and each.shape[0] == 1 and strided(tuple(each.shape[2:]), size)]
     fine = [all(g >= min(DENSE_FINE, s) for g, s in zip(each.shape[2:], size, strict=True)) for each in maps]
     order = sorted(range(len(maps)), key=lambda i: (not fine[i], (1 if fine[i] else -1) * maps[i][0, 0].numel(), -i))
     return [maps[i] for i in order]
 
 
-def _strided(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
+def strided(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
     """Whether the grid is the image's with a whole step along each axis; attention (tokens x tokens) rarely is."""
     steps = [{s // g, -(-s // g)} if g else set() for g, s in zip(grid, size, strict=True)]
     return all(any(step and g in (s // step, -(-s // step)) for step in found) for found, g, s in zip(steps, grid, size, strict=True))
@@ -248,5 +249,5 @@ def _dense_heat(maps: list[torch.Tensor], value: torch.Tensor, size: tuple[int, 
     for tensor in maps:
         gradient = torch.autograd.grad(value, tensor, retain_graph=True, allow_unused=True)[0]
         if gradient is not None and gradient.any():
-            return to_unit(_resize((tensor[0] * gradient[0]).sum(0).detach(), size))
+            return to_unit(resized((tensor[0] * gradient[0]).sum(0).detach(), size))
     return torch.zeros(size)

@@ -1,0 +1,1 @@
+"""Boxes from data to findings: what is particular to detection in the stages."""
