@@ -243,7 +243,7 @@ def test_a_network_of_the_other_kind_is_refused() -> None:
     with pytest.raises(OptionError, match=r"'resnet18' gives numbers for the whole image, the task needs numbers for each sample: expected one of .*unet"):
         build("resnet18", channels=1, n_out=2, size=(32, 32), dense=True)
     assert not set(names(dense=True)) & set(names(dense=False))
-    assert set(names(dense=True)) | set(names(dense=False)) == set(names())
+    assert set(names(dense=True)) | set(names(dense=False)) | set(names(detects=True)) == set(names())
 
 
 @pytest.mark.parametrize("name", ATTENTION)

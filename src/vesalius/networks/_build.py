@@ -46,29 +46,36 @@ def describe(name: str) -> NetworkInfo:
     return resolve(name).info
 
 
-def names(ndim: int | None = None, dense: bool | None = None) -> list[str]:
+def names(ndim: int | None = None, dense: bool | None = None, detects: bool | None = None) -> list[str]:
     """Names of the registry, sorted; with ``ndim`` only those for so many spatial axes, with ``dense`` only those that give
-    numbers for each sample (True) or for the whole image (False)."""
+    numbers for each sample (True) or for the whole image (False), with ``detects`` only those that give boxes (True) or do not (False)."""
     infos = {name: NETWORKS.get(name).info for name in NETWORKS.names()}
-    return [name for name, info in infos.items() if (ndim is None or ndim in info.ndims) and dense in (None, info.dense)]
+    return [name for name, info in infos.items() if (ndim is None or ndim in info.ndims) and _is(info, dense, detects)]
 
 
-def build(name: str, *, channels: int, n_out: int, size: tuple[int, ...], dense: bool | None = None, **options: Any) -> nn.Module:
+def _is(info: NetworkInfo, dense: bool | None, detects: bool | None) -> bool:
+    """Whether it is of the kind that is asked for; boxes are neither numbers for each sample nor for the whole image."""
+    return detects in (None, info.detects) and (dense is None or (dense == info.dense and not info.detects))
+
+
+def build(
+    name: str, *, channels: int, n_out: int, size: tuple[int, ...], dense: bool | None = None, detects: bool | None = None, **options: Any,
+) -> nn.Module:
     """A network with fresh weights.
 
     Parameters
     ----------
     name: see `resolve`.
     channels: of the input, 1 or 3 (any positive number works where no weights are loaded).
-    n_out: numbers per image, or per sample for a dense network; raw, without softmax.
+    n_out: numbers per image, per sample for a dense network, or per box; raw, without softmax.
     size: ``(Y, X)`` or ``(Z, Y, X)`` in samples. Strides and pools are taken back on axes too short for them.
-    dense: what the task needs; a network of the other kind is refused. None takes either.
+    dense, detects: what the task needs, as in `names`; a network of another kind is refused. None takes any.
     options: of the architecture.
 
     Returns
     -------
     A module ``[B, C, (Z,) Y, X] -> [B, n_out]``, or ``[B, n_out, (Z,) Y, X]`` for a dense network (in training with deep
-    supervision a list of such, the finest first, each coarser one at its own size).
+    supervision a list of such, the finest first, each coarser one at its own size). Networks that detect: "Boxes" in docs/architecture.md.
 
     Raises
     ------
@@ -76,25 +83,26 @@ def build(name: str, *, channels: int, n_out: int, size: tuple[int, ...], dense:
     """
     network = resolve(name)
     size = tuple(int(n) for n in size)
-    if dense is not None and dense != network.info.dense:
-        raise _other_kind(network.info, len(size), dense)
+    if not _is(network.info, dense, detects):
+        raise _other_kind(network.info, len(size), dense, detects)
     _check(network.info, channels, n_out, size)
     _check_options(network, options)
     return network.builder(channels, n_out, size, **options)
 
 
-def _other_kind(info: NetworkInfo, ndim: int, dense: bool) -> OptionError:
-    what = {False: "numbers for the whole image", True: "numbers for each sample"}
-    fitting = ", ".join(names(ndim, dense))
-    return OptionError(f"'{info.name}' gives {what[info.dense]}, the task needs {what[dense]}", expected=f"one of {fitting}", do="choose another network")
+def _other_kind(info: NetworkInfo, ndim: int, dense: bool | None, detects: bool | None) -> OptionError:
+    what = {None: "no boxes", False: "numbers for the whole image", True: "numbers for each sample"}
+    given, needed = ("boxes" if each else what[numbers] for each, numbers in ((info.detects, info.dense), (detects, dense)))
+    fitting = ", ".join(names(ndim, dense, detects))
+    return OptionError(f"'{info.name}' gives {given}, the task needs {needed}", expected=f"one of {fitting}", do="choose another network")
 
 
 def _check(info: NetworkInfo, channels: int, n_out: int, size: tuple[int, ...]) -> None:
     if len(size) not in info.ndims:
-        listed = ", ".join(names(len(size), info.dense)) or "a network for 2-D or 3-D"
+        listed = ", ".join(names(len(size), None if info.detects else info.dense, info.detects)) or "a network for 2-D or 3-D"
         raise OptionError(f"'{info.name}' does not exist in {len(size)}-D", got=f"size {size}", expected=listed, do="choose another network")
     if min(n for n in size if n > 1 or not info.dense or max(size) == 1) < info.min_size:  # a tile of one plane is read plane by plane
-        other = "unet" if info.dense else "small-resnet"
+        other = "yolo-like" if info.detects else "unet" if info.dense else "small-resnet"
         least = f"at least {info.min_size} samples along each axis"
         raise OptionError(f"images are too small for '{info.name}'", expected=least, got=f"size {size}", do=f"choose a larger --size or '{other}'")
     if channels < 1 or n_out < 1:
