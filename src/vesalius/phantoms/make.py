@@ -10,6 +10,7 @@ from typing import Any
 from vesalius.errors import DataError, OptionError
 from vesalius.phantoms.broken import make_broken
 from vesalius.phantoms.cells import make_cells
+from vesalius.phantoms.clip import make_clip
 from vesalius.phantoms.dicom import make_dicom
 from vesalius.phantoms.dicomseg import make_dicom_masks
 from vesalius.phantoms.films import make_films
@@ -34,6 +35,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "vessels": (make_vessels, 30),
     "cells": (make_cells, 120),
     "nodules": (make_nodules, 40),
+    "clip": (make_clip, 60),
     "broken": (make_broken, 24),
 }
 """Kind: what makes it, and how many images (for ``dicom`` series) when ``n`` is left out."""
