@@ -10,6 +10,7 @@ from PIL import Image
 
 from vesalius.errors import OptionError
 from vesalius.phantoms import Truth, make_phantom
+from vesalius.phantoms.clip import write_video
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,8 @@ def test_clips_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
         make_phantom("clip", tmp_path / "a", n=5, size=32)
     with pytest.raises(OptionError, match="such a clip cannot be drawn: .* broken 5 of 5"):
         make_phantom("clip", tmp_path / "b", n=5, broken=5)
+    with pytest.raises(OptionError, match="OpenCV cannot write Motion JPEG .*absent.*; leave video out"):
+        write_video(tmp_path / "absent" / "clip.avi", [np.zeros((96, 128, 3), np.uint8)], 15)
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(OptionError, match="OpenCV is absent: expected the extra 'video'; pip install 'vesalius\\[video\\]', or leave video out"):
         make_phantom("clip", tmp_path / "c", n=2, video=True)

@@ -57,7 +57,7 @@ def make_clip(out: Path, seed: int, n: int, *, size: int = 160, cells: int = 10,
 
     Parameters
     ----------
-    size: height in pixels; the width is 4/3 of it. cells: how many pass through.
+    size: height in pixels; the width is about 4/3 of it, both even. cells: how many pass through.
     broken: frames whose file is cut off, spread over the clip (never the first); their truth stays known.
     fps: frames a second of the video. video: also write it (Motion JPEG; needs the extra ``video``).
 
@@ -68,7 +68,7 @@ def make_clip(out: Path, seed: int, n: int, *, size: int = 160, cells: int = 10,
     if size < LEAST_SIZE or cells < 1 or not 0 <= broken < max(n, 1):
         expected = f"size of {LEAST_SIZE} or more, 1 cell or more, fewer broken frames than frames"
         raise OptionError("such a clip cannot be drawn", expected=expected, got=f"size {size}, cells {cells}, broken {broken} of {n}")
-    shape = (size, round(size * 4 / 3))
+    shape = (size // 2 * 2, round(size * 2 / 3) * 2)  # Motion JPEG drops the last line of odd sizes
     stain, debris = draw_stain(generator(seed, "clip", "stain")), np.zeros((*shape, 3))
     add_debris(generator(seed, "clip", "debris"), debris, stain, UNIT * size, 5)
     paths = draw_paths(generator(seed, "clip", "paths"), stain, shape, n, cells)
@@ -122,7 +122,7 @@ def write_video(path: Path, images: list[np.ndarray], fps: float) -> None:
     height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
     if not writer.isOpened():
-        raise OptionError("OpenCV cannot write Motion JPEG here", where=path, do="leave video out")
+        raise OptionError("OpenCV cannot write Motion JPEG", where=path, do="leave video out")
     for image in images:
         writer.write(np.ascontiguousarray(image[..., ::-1]))
     writer.release()
