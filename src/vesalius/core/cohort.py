@@ -110,6 +110,7 @@ class Cohort:
     patient_known: False when nothing names the patient, so that each image counts as one.
     notes: what the user should know of the reading (files left out, labels without image ...).
     side_matters: True when the labels speak of left and right, so that no flip may be used.
+    lost: files or entries that mark an image which is not there.
     """
 
     cases: tuple[Case, ...]
@@ -121,6 +122,7 @@ class Cohort:
     patient_known: bool = True
     notes: tuple[str, ...] = ()
     side_matters: bool = False
+    lost: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)

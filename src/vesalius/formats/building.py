@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vesalius.core.cohort import Case, Cohort, MaskFile, Source
+from vesalius.core.cohort import Case, Cohort, MarkedBox, MaskFile, Source
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError
 from vesalius.formats.given import Given
@@ -21,7 +21,7 @@ RARE = 0.1
 
 @dataclass
 class Row:
-    """One image as a layout found it; ``channels``, ``masks`` and ``view`` as in `Case`."""
+    """One image as a layout found it; ``channels``, ``masks``, ``view``, ``boxes`` and ``stated`` as in `Case`."""
 
     id: str
     source: Source
@@ -31,6 +31,8 @@ class Row:
     channels: tuple[Source, ...] = ()
     masks: tuple[MaskFile, ...] = ()
     view: Source | None = None
+    boxes: tuple[MarkedBox, ...] | None = None
+    stated: tuple[int, ...] | None = None
 
 
 def cohort_of(given: Given, layout: str, rows: Sequence[Row], target: TargetSpec, patients: Patients, notes: Sequence[str] = (), *,
@@ -48,8 +50,10 @@ def cohort_of(given: Given, layout: str, rows: Sequence[Row], target: TargetSpec
     if not rows:
         raise DataError("there are no images", where=given.data, expected="PNG, JPEG, TIFF, NIfTI, DICOM, NRRD or NumPy files",
                         do="give the folder that holds the images")
+    if given.options.target == "boxes" and target.kind == "mask":
+        target = replace(target, kind="boxes", name="boxes", reason=f"{target.reason}; a box around each part of a structure")
     axes, mixed = (ndim, None) if ndim else _ndim(given, rows)
-    cases = [Case(row.id, row.source, patient, row.label, row.split, row.clinical, row.channels, row.masks, row.view)
+    cases = [Case(row.id, row.source, patient, row.label, row.split, row.clinical, row.channels, row.masks, row.view, row.boxes, row.stated)
              for row, patient in zip(rows, patients.ids, strict=True)]
     cases.sort(key=_order)
     told = tuple(note for note in (*notes, mixed) if note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -176,7 +177,7 @@ def image_hash(case: Case) -> str:
 
 
 def case_hash(case: Case, image: str | None = None) -> str:
-    """sha256 of all that a case stores: image, channels, masks with their names, field of view. ``image``: its `image_hash`, where it is known.
+    """sha256 of all that a case stores: image, channels, masks with their names, field of view, boxes. ``image``: its `image_hash`, where it is known.
 
     Raises
     ------
@@ -184,7 +185,15 @@ def case_hash(case: Case, image: str | None = None) -> str:
     """
     marks = [f"mask {mask.name or ''} {content_hash(mask.source)}" for mask in case.masks]
     view = [f"view {content_hash(case.view)}"] if case.view is not None else []
-    return _joined([image or image_hash(case), *marks, *view])
+    return _joined([image or image_hash(case), *marks, *view, *_boxes(case)])
+
+
+def _boxes(case: Case) -> list[str]:
+    """The boxes of a case as text that changes with anything a model may learn from them; a case that was never marked has none."""
+    if case.boxes is None:
+        return []
+    held = [[box.name, *map(float, (*box.low, *box.high)), box.world, box.ignored, *sorted(f"{k}={v}" for k, v in box.facts.items())] for box in case.boxes]
+    return [f"boxes {json.dumps([held, list(case.stated or ())])}"]
 
 
 def _joined(parts: Sequence[str]) -> str:

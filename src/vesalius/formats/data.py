@@ -24,9 +24,9 @@ def recognise(
     ----------
     data: a folder, a file, or ``medmnist:NAME[@SIZE]``.
     table: a CSV, TSV, Parquet or XLSX file with the labels. label: its column, or several joined by commas; of masks the names of
-        their numbers (``"anterior=1,posterior=2"``) or the structures to take.
+        their numbers (``"anterior=1,posterior=2"``) or the structures to take; of boxes the classes to take.
     patient: a column, a regular expression on the relative path, or ``none``. image: the column that names the image.
-    target: binary, multiclass, multilabel, ordinal, regression or mask; layout: a name of `LAYOUTS`; cache: where downloads are kept.
+    target: binary, multiclass, multilabel, ordinal, regression, mask or boxes; layout: a name of `LAYOUTS`; cache: where downloads are kept.
     gaps: ``"fill"`` interpolates slices that are missing within a DICOM series; ``"refuse"`` (as None) does not.
 
     Raises
@@ -62,7 +62,7 @@ def _present(given: Given) -> Given:
 def _asked(name: str, given: Given) -> type[Layout]:
     layout = LAYOUTS.get(name)
     if not _fits(layout, given):
-        held = "masks" if layout.marks else "labels"
+        held = "masks" if layout.marks else "boxes" if layout.boxes else "labels"
         raise OptionError(f"--layout {name} reads {held}", expected=f"a target of that kind, and --label for {held}",
                           got=f"--target {given.options.target}" if given.options.target else f"--label {given.options.label}", do="leave one of them out")
     return layout
@@ -73,12 +73,19 @@ def _fits(layout: type[Layout], given: Given) -> bool:
     target, label = given.options.target, given.options.label
     if target is None:
         return layout.marks or label is None or "=" not in label
-    return layout.marks == (target == "mask")
+    return layout.boxes or layout.marks if target == "boxes" else layout.marks == (target == "mask") and not layout.boxes
 
 
 def _chosen(given: Given) -> str:
-    evidence = {name: said for name in LAYOUTS if _fits(LAYOUTS.get(name), given) and (said := LAYOUTS.get(name).matches(given))}
-    wrong = {other for name in evidence for other in LAYOUTS.get(name).rules_out(given)} if len(evidence) > 1 else set()
+    evidence: dict[str, str] = {}
+    wrong: set[str] = set()
+    for name in sorted(LAYOUTS, key=lambda name: not LAYOUTS.get(name).boxes):  # files of boxes are unmistakable: what they rule out is not even asked
+        layout = LAYOUTS.get(name)
+        said = layout.matches(given) if name not in wrong and _fits(layout, given) else None
+        if said:
+            evidence[name] = said
+            wrong |= set(layout.rules_out(given)) if layout.boxes else set()
+    wrong |= {other for name in evidence for other in LAYOUTS.get(name).rules_out(given)} if len(evidence) > 1 else set()
     evidence = {name: said for name, said in evidence.items() if name not in wrong}
     if len(evidence) > 1:
         told = "; ".join(f"{name}: {said}" for name, said in evidence.items())
@@ -101,6 +108,9 @@ def _nothing(given: Given) -> DataError:
     if given.options.target == "mask":
         return LabelError("the images have no masks", where=given.data, expected="folders such as images and masks, names such as x.png and x_mask.png, "
                           "a dataset.json, or DICOM SEG or RTSTRUCT", got=f"{len(given.tree.images)} images", do="put the masks beside them, named as they are")
-    return LabelError("the images have no labels", where=given.data, expected="a folder a class, a table with a label column, or masks",
+    if given.options.target == "boxes":
+        return LabelError("the images have no boxes", where=given.data, expected="boxes (COCO JSON, Pascal VOC XML, YOLO text, a table with xmin, ymin, xmax "
+                          "and ymax) or masks", got=f"{len(given.tree.images)} images", do="put them beside the images, or name the table with --table")
+    return LabelError("the images have no labels", where=given.data, expected="a folder a class, a table with a label column, masks or boxes",
                       got=f"{len(given.tree.images)} images" + (f" and the tables {', '.join(given.tree.tables)}" if given.tree.tables else ""),
                       do="sort them into class folders, or give --table FILE")

@@ -19,7 +19,7 @@ from vesalius.registry import Registry
 class Options:
     """The flags of the command line that concern DATA; each is None when it was not given.
 
-    ``label`` may name several columns, joined by commas; of masks it names structures, or gives numbers their names
+    ``label`` may name several columns, joined by commas; of boxes it names classes; of masks it names structures, or gives numbers their names
     (``"anterior=1,posterior=2,ignore=255"``). ``patient`` is a column, a regular expression on the
     relative path, or ``none``. ``cache`` is where downloads are kept. ``gaps`` is ``"fill"`` where slices that are missing
     within a DICOM series may be interpolated; else such a series is refused when it is opened.
@@ -69,11 +69,12 @@ class Given:
 class Layout(ABC):
     """A way in which images and labels are laid out in files and folders, registered in `LAYOUTS`.
 
-    ``marks`` is True for a layout whose truth are masks.
+    ``marks`` is True for a layout whose truth are masks (or the boxes around their parts), ``boxes`` for one whose truth are boxes.
     """
 
     name: str = ""
     marks: bool = False
+    boxes: bool = False
 
     @classmethod
     @abstractmethod

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from vesalius.core.target import KINDS, SEPARATOR, Kind, TargetSpec, missing, text_of
+from vesalius.core.target import KINDS, MARKED, SEPARATOR, Kind, TargetSpec, missing, text_of
 from vesalius.errors import LabelError
 from vesalius.registry import unknown
 
@@ -57,13 +57,14 @@ def target_of(labels: Sequence[Any], *, name: str = "label", kind: str | None = 
     """
     if kind is not None and kind not in KINDS:
         raise unknown("target", kind, list(KINDS))
-    if kind == "mask":
-        raise LabelError("labels are no masks", expected="masks beside the images for --target mask", got=f"labels called '{name}'",
+    if kind in MARKED:
+        truth = "masks" if kind == "mask" else "boxes"
+        raise LabelError(f"labels are no {truth}", expected=f"{truth} beside the images for --target {kind}", got=f"labels called '{name}'",
                          do="choose another --target")
     held = [label for label in labels if not missing(label)]
     if not held:
         raise LabelError("there is no label", expected="a label for each image", got=f"{len(labels)} images without one", do="name the column with --label")
-    names = list(classes) if classes else _sorted({text_of(label) for label in held})
+    names = list(classes) if classes else in_order({text_of(label) for label in held})
     asked: tuple[Kind, str] = (kind, ASKED) if kind else _kind(held, names, name, from_folders, classes is not None)  # type: ignore[assignment]
     return _BUILDERS[asked[0]](held, names, name, asked[1], classes is not None)
 
@@ -134,10 +135,10 @@ def _ordered(names: list[str]) -> list[str]:
         return sorted(names, key=_rank)
     if _severities(names):
         return sorted(names, key=lambda name: _severity(name) or 0)
-    return _sorted(set(names))
+    return in_order(set(names))
 
 
-def _sorted(names: set[str]) -> list[str]:
+def in_order(names: set[str]) -> list[str]:
     """Numbers by size, then text by letters."""
     return sorted(names, key=lambda text: (0, n, "") if (n := _number(text)) is not None else (1, 0.0, text))
 
@@ -192,7 +193,7 @@ def _ordinal(held: list[Any], names: list[str], name: str, why: str, stated: boo
 
 def _multilabel(held: list[Any], names: list[str], name: str, why: str, stated: bool) -> TargetSpec:
     if not stated:
-        names = _sorted({part.strip() for label in held for part in text_of(label).split(SEPARATOR) if part.strip()})
+        names = in_order({part.strip() for label in held for part in text_of(label).split(SEPARATOR) if part.strip()})
     return TargetSpec("multilabel", tuple(names), name, why)
 
 

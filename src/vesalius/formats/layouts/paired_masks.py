@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 from vesalius.core.cohort import Cohort, MaskFile
+from vesalius.core.target import MARKED
 from vesalius.errors import DataError
 from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
@@ -33,9 +34,9 @@ class PairedMasks(Layout):
 
     @classmethod
     def matches(cls, given: Given) -> str | None:
-        if not given.is_folder or not (given.options.target == "mask" or HINT.search("\n".join(given.tree.images))) or described(given) is not None:
+        if not given.is_folder or not (given.options.target in MARKED or HINT.search("\n".join(given.tree.images))) or described(given) is not None:
             return None  # a dataset.json says it better
-        if given.options.label and not is_assignment(given.options.label) and given.options.target != "mask":
+        if given.options.label and not is_assignment(given.options.label) and given.options.target not in MARKED:
             return None
         items = _items(given)
         masks = [item for item in items if item.role == "mask"]
@@ -76,7 +77,7 @@ class PairedMasks(Layout):
 def _items(given: Given) -> list[Item]:
     """All files with their roles; by numbers (``x``, ``x_1``) only where masks are asked for, since such names are often several images of a patient."""
     items = items_of(given.found.items)
-    asked = given.options.target == "mask" or given.options.layout == PairedMasks.name
+    asked = given.options.target in MARKED or given.options.layout == PairedMasks.name
     return by_number(items) if asked and all(item.role == "image" for item in items) else items
 
 
