@@ -17,8 +17,9 @@ from vesalius.core.boxes import BoxTruth
 from vesalius.core.finding import Picture
 from vesalius.core.study import Study
 from vesalius.errors import OptionError
-from vesalius.stages.boxed.chosen import Chosen, choose_boxes, listed
+from vesalius.stages.boxed.chosen import Chosen, choose_boxes
 from vesalius.stages.boxed.drawing import Drawn, View
+from vesalius.stages.boxed.tables import plain
 from vesalius.stages.explain.boxcam import gradcam_box
 from vesalius.stages.explain.drise import MASKS, drise
 from vesalius.stages.explain.pictures import png
@@ -64,19 +65,19 @@ def explain_boxes(
     ----------
     cases: the run's ``cases.parquet``.
     opened: the study of an id and its true boxes.
-    matching: ``"iou"`` or ``"centre"``; see `choose_boxes`. masks: of D-RISE for each box.
+    matching: see `choose_boxes`. masks: of D-RISE for each box.
 
     Each box has the plain surroundings (``image``), the same with truth (solid) and prediction (dashed) (``overlay``), its maps, and the
     ``whole`` image with all boxes; of a volume the slice through its middle. A map that is 0 everywhere is left out. Pictures are named by
     number, never by what a file says of itself.
     """
     thresholds = thresholds_of(mapping)
-    chosen = choose_boxes(cases, thresholds, matching)
+    chosen = choose_boxes(cases, mapping.output.target, thresholds, matching)
     by_id = cases.set_index("id")["found"]
     rows: list[dict[str, Any]] = []
     for number, each in enumerate(chosen):
         study, truth = opened(each.id)
-        found = [box for box in listed(by_id[each.id]) if box["score"] >= thresholds.get(box["class"], 0.0)]
+        found = [box for box in plain(by_id[each.id]) if box["score"] >= thresholds.get(box["class"], 0.0)]
         facts = {"id": each.id, "role": each.role, "class": each.name, "score": each.score, "box": list(each.box), "taken_for": each.taken_for}
         rows.append(facts | _pictures(mapping, study, each, drawn(each, truth, found), out, f"{number:02d}", masks))
         if progress is not None:
