@@ -68,7 +68,8 @@ class Frames(ABC):
             seen, why = seen + (frame.study is not None), frame.why or why
             yield frame
         if not seen:
-            raise FormatError("not one frame can be read", where=self.name, expected="a video or pictures", got=why or "nothing", do="convert it, or give another")
+            got, advice = why or "nothing", "convert it, or give another"
+            raise FormatError("not one frame can be read", where=self.name, expected="a video or pictures", got=got, do=advice)
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
@@ -101,7 +102,7 @@ def open_frames(source: str | Path | int) -> Frames:
     """
     path = Path(str(source))
     if isinstance(source, int) or (str(source).isdecimal() and not path.exists()):
-        return _Camera(int(source))
+        return _Camera(int(str(source)))
     if path.is_dir():
         return _Folder(path)
     if not path.is_file():
@@ -114,10 +115,11 @@ class _Folder(Frames):
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self.paths = sorted((p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and suffix_format(p.name)), key=lambda p: natural(p.name))
+        held = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and suffix_format(path.name)]
+        self.paths = sorted(held, key=lambda path: natural(path.name))
         self.count = len(self.paths)
         if not self.paths:
-            raise DataError("the folder holds no picture", where=folder, expected="frames as PNG, JPEG, TIFF or DICOM files", do="give the folder of the frames")
+            raise DataError("the folder holds no picture", where=folder, expected="frames as PNG, JPEG, TIFF or DICOM", do="give the folder of the frames")
 
     def _frames(self) -> Iterator[Frame]:
         for number, path in enumerate(self.paths):
@@ -136,20 +138,19 @@ class _Stack(Frames):
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        study = open_study(Source(format_of(path), str(path)))
-        self.study = study if study.ndim == 3 else None
-        self.single = study
-        self.count = study.grid.shape[0] if study.ndim == 3 else 1
+        self.study = open_study(Source(format_of(path), str(path)))
+        self.count = self.study.grid.shape[0] if self.study.ndim == 3 else 1
 
     def _frames(self) -> Iterator[Frame]:
         for number in range(self.count or 0):
             start = time.perf_counter()
-            study = self.single if self.study is None else self._slice(self.study, number)
+            study = self._slice(number) if self.study.ndim == 3 else self.study
             yield Frame(number, self._time(number), study, "", time.perf_counter() - start)
 
-    def _slice(self, study: Study, number: int) -> Study:
-        grid = Grid.plain(study.grid.shape[1:], study.grid.spacing_mm[1:] if study.grid.spacing_known else None)
-        return Study(study.image[:, number], grid, study.modality, study.bits, study.window, f"{self.name}#{number}", study.meta)
+    def _slice(self, number: int) -> Study:
+        whole = self.study
+        grid = Grid.plain(whole.grid.shape[1:], whole.grid.spacing_mm[1:] if whole.grid.spacing_known else None)
+        return Study(whole.image[:, number], grid, whole.modality, whole.bits, whole.window, f"{self.name}#{number}", whole.meta)
 
 
 class _Video(Frames):
@@ -159,8 +160,8 @@ class _Video(Frames):
         self.name, cv2 = str(path), opencv()
         self.capture = cv2.VideoCapture(self.name)
         if not self.capture.isOpened():
-            raise FormatError("the video cannot be opened", where=path, expected="a video that OpenCV reads (AVI, MP4, MKV ...)", got=f"{path.stat().st_size} bytes",
-                              do="convert it, or give its frames as pictures in a folder")  # fmt: skip
+            expected, advice = "a video that OpenCV reads (AVI, MP4, MKV ...)", "convert it, or give its frames as pictures in a folder"
+            raise FormatError("the video cannot be opened", where=path, expected=expected, got=f"{path.stat().st_size} bytes", do=advice)
         tag = int(self.capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT))
         self.grey = tag > 0 and tag.to_bytes(8, "little")[:4] in GREY_TAGS
         if self.grey:
@@ -170,8 +171,7 @@ class _Video(Frames):
         self.fps, self.count = fps if fps > 0 else None, count if count > 0 else None
 
     def _frames(self) -> Iterator[Frame]:
-        lost: list[Frame] = []
-        number = 0
+        number, lost = 0, list[Frame]()
         while self.count is None or number < self.count:
             start = time.perf_counter()
             got, image = self.capture.read()
@@ -226,7 +226,6 @@ class _Camera(Frames):
 def picture(image: np.ndarray, name: str) -> Study:
     """What OpenCV hands out, ``[Y, X]`` or ``[Y, X, 3]`` (blue, green, red), as a study."""
     planes = image[None] if image.ndim == 2 else np.moveaxis(image[..., ::-1], -1, 0)
-    planes = planes[-1:] if planes.shape[0] == 1 else planes
     return Study(np.ascontiguousarray(planes), Grid.plain(planes.shape[1:]), bits=8 * planes.dtype.itemsize, source=name)
 
 
@@ -241,7 +240,8 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise OptionError("videos and cameras need OpenCV", expected="the extra 'video'", do="pip install 'vesalius[video]', or give pictures in a folder") from error
+        advice = "pip install 'vesalius[video]', or give pictures in a folder"
+        raise OptionError("videos and cameras need OpenCV", expected="the extra 'video'", do=advice) from error
     quiet: Any = cv2.utils.logging
     quiet.setLogLevel(quiet.LOG_LEVEL_SILENT)
     return cv2
