@@ -16,7 +16,8 @@ from pydicom import Dataset
 from vesalius.core.cohort import MarkedBox, Source
 from vesalius.core.geometry import Grid
 from vesalius.errors import FormatError
-from vesalius.formats.dicom import parsed
+from vesalius.formats.dicom import groups_of, headers_of, parsed
+from vesalius.formats.dicomgeometry import flat_grid, plane_of, stack_of
 from vesalius.formats.dicommarks import created_at, reading
 
 SR_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.35")
@@ -87,7 +88,8 @@ def report_of(path: str) -> Report:
             raise FormatError("the DICOM file is no structured report", where=path, expected="Enhanced, Comprehensive or Comprehensive 3D SR",
                               got=item.get("Modality") or "no modality")
         template = (item.get("ContentTemplateSequence") or [Dataset()])[0].get("TemplateIdentifier")
-        groups = tuple(_group(each) for each in _below(item) if _concept(each) == GROUP and each.get("ValueType") == "CONTAINER")
+        found = [_group(each) for each in _below(item) if _concept(each) == GROUP and each.get("ValueType") == "CONTAINER"]
+        groups = tuple(group for group in found if group is not None)
         if str(template or "") != "1500" and not groups:
             raise FormatError("the structured report is none of measurements", where=path, expected="TID 1500", got=f"template {template or 'not stated'}",
                               do="leave it out")
@@ -98,50 +100,83 @@ def report_of(path: str) -> Report:
                       created_at(item), item.get("VerificationFlag") == "VERIFIED", bool(observers) and set(observers) == {DEVICE})
 
 
-def boxes_of(report: Report, grid: Grid, planes: Mapping[tuple[str, int], int], frame_uid: str = "") -> tuple[list[MarkedBox], list[str]]:
-    """The boxes of a report on an image, in samples of its grid, and why others have none.
+@dataclass(frozen=True)
+class Placed:
+    """A DICOM image without its pixels: its grid, its slices (0 for a picture) by SOPInstanceUID and frame, its frame of reference."""
 
-    Parameters
-    ----------
-    planes: the image's slices (0 for a picture) by SOPInstanceUID and frame. frame_uid: its frame of reference.
+    grid: Grid
+    planes: Mapping[tuple[str, int], int]
+    frame_uid: str = ""
+
+
+def placed(source: Source) -> Placed:
+    """Where a DICOM image lies, from its headers alone: the same grid that reading it gives.
+
+    Raises
+    ------
+    FormatError: a file is damaged, or the slices are no volume (see `dicomgeometry.stack_of`).
+    """
+    with reading(source):
+        items, places = headers_of(source)
+        flat = (int(items[0].Rows), int(items[0].Columns))
+        planes = {(str(items[i].get("SOPInstanceUID") or ""), frame): k for k, (i, frame) in enumerate(places) if i >= 0}
+        held = [plane_of(groups_of(items[i], frame)) for i, frame in places if i >= 0]
+        frame_uid = str(items[0].get("FrameOfReferenceUID") or "")
+        if len(places) == 1:
+            return Placed(flat_grid(held[0], flat), planes, frame_uid)
+        if not all(plane.located for plane in held):
+            return Placed(Grid.plain((len(places), *flat)), planes, frame_uid)
+        stack = stack_of(held, flat, [str(place) for place in places if place[0] >= 0], source.path, "fill" if -1 in dict(places) else "refuse")
+        return Placed(stack.grid, planes, frame_uid)
+
+
+def boxes_of(report: Report, image: Placed) -> tuple[list[MarkedBox], list[str]]:
+    """The boxes of a report on an image, in samples of its grid, and why others have none.
 
     Regions on other images are passed over. An outline that is drawn on slices fills them: half a slice is added on either side of its
     first and last contour, unless the report states that the region bounds the object.
     """
     boxes, wrong = [], []
     for number, group in enumerate(report.groups, 1):
-        mine = [region for region in group.regions if (region.image, region.frame) in planes or region.frame_uid and region.frame_uid == frame_uid]
-        if not mine:
-            wrong += [] if group.regions else [f"group {number} ({group.name}) of {report.path} has no region"]
-            continue
+        mine = [region for region in group.regions if _on(region, image)]
         flat = [region for region in mine if region.kind not in AREAS]
-        if flat:
+        if not group.regions:
+            wrong.append(f"group {number} ({group.name}) of {report.path} has no region")
+        elif flat:
             wrong.append(f"group {number} ({group.name}) of {report.path} marks a {flat[0].kind.lower()}, which has no extent")
-            continue
-        low, high = _hull([_edges(region, grid, planes) for region in mine], group.bounding, grid)
-        boxes.append(MarkedBox(group.name, tuple(map(float, low)), tuple(map(float, high)), facts=dict(group.facts)))
+        elif mine:
+            low, high = _hull([_edges(region, image) for region in mine], group.bounding)
+            boxes.append(MarkedBox(group.name, tuple(map(float, low)), tuple(map(float, high)), facts=dict(group.facts)))
     return boxes, wrong
 
 
-def _hull(edges: Sequence[np.ndarray], bounding: bool, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def _on(region: Region, image: Placed) -> bool:
+    """A region in mm belongs to every image of its frame of reference; one in pixels to its image alone."""
+    if region.points.shape[1] == 3:
+        return bool(region.frame_uid) and region.frame_uid == image.frame_uid
+    return (region.image, region.frame) in image.planes
+
+
+def _hull(edges: Sequence[np.ndarray], bounding: bool) -> tuple[np.ndarray, np.ndarray]:
     every = np.concatenate(edges)
     low, high = every.min(0), every.max(0)
-    if grid.ndim == 3 and not bounding:
-        across = [np.ptp(each[:, 0]) < ON_SLICE and abs(float(each[:, 0].mean()) % 1 - 0.5) < ON_SLICE for each in edges]
-        if all(across):
-            low, high = low - [0.5, 0, 0], high + [0.5, 0, 0]
+    if every.shape[1] == 3 and not bounding and all(_on_slice(each[:, 0]) for each in edges):
+        low, high = low - [0.5, 0, 0], high + [0.5, 0, 0]
     return low, high
 
 
-def _edges(region: Region, grid: Grid, planes: Mapping[tuple[str, int], int]) -> np.ndarray:
+def _on_slice(depths: np.ndarray) -> bool:
+    return bool(np.ptp(depths) < ON_SLICE and abs(float(depths.mean()) % 1 - 0.5) < ON_SLICE)
+
+
+def _edges(region: Region, image: Placed) -> np.ndarray:
     """Outermost points of a region in samples with the edges of `core.boxes`, ``[N, ndim]``."""
     if region.points.shape[1] == 3:
-        return _outermost(region.kind, grid.index(region.points) + 0.5)
+        return _outermost(region.kind, image.grid.index(region.points) + 0.5)
     flat = _outermost(region.kind, region.points)[:, ::-1]
-    if grid.ndim == 2:
+    if image.grid.ndim == 2:
         return flat
-    middle = np.full((len(flat), 1), planes[region.image, region.frame] + 0.5)
-    return np.concatenate([middle, flat], 1)
+    return np.concatenate([np.full((len(flat), 1), image.planes[region.image, region.frame] + 0.5), flat], 1)
 
 
 def _outermost(kind: str, points: np.ndarray) -> np.ndarray:
@@ -180,11 +215,14 @@ def _concept(item: Dataset) -> tuple[str, str]:
     return _coded(item.get("ConceptNameCodeSequence"))
 
 
-def _group(item: Dataset) -> Group:
+def _group(item: Dataset) -> Group | None:
+    """None for one that is about the image as a whole: it names neither a finding nor a region."""
     held = _children(item)
     named = {_concept(each): each for each in held if each.get("ValueType") == "CODE"}
     own = named.get((SCHEME, CLASS)) or named.get(FINDING)
     regions = tuple(_region(each) for each in held if each.get("ValueType") in ("SCOORD", "SCOORD3D") and _concept(each) in (REGION, SURFACE))
+    if own is None and not regions:
+        return None
     tracking = next((str(each.get("TextValue")) for each in held if _concept(each) == TRACKING), "")
     purposes = [_coded(each.get("ConceptCodeSequence")) for each in _below(item) if _concept(each) == PURPOSE]
     return Group((_meaning(own) if own is not None else "") or tracking or "object", regions, BOUNDED in purposes, tracking, _facts(held))
@@ -207,5 +245,6 @@ def _region(item: Dataset) -> Region:
     if spatial:
         return Region(str(item.GraphicType), points, frame_uid=str(item.get("ReferencedFrameOfReferenceUID") or ""))
     image = next((one for child in _children(item) for one in child.get("ReferencedSOPSequence") or []), Dataset())
-    frame = image.get("ReferencedFrameNumber") or 1
-    return Region(str(item.GraphicType), points, str(image.get("ReferencedSOPInstanceUID") or ""), int(frame if isinstance(frame, (int, str)) else frame[0]) - 1)
+    stated = image.get("ReferencedFrameNumber") or 1
+    frame = int(stated if isinstance(stated, (int, str)) else stated[0]) - 1
+    return Region(str(item.GraphicType), points, str(image.get("ReferencedSOPInstanceUID") or ""), frame)

@@ -42,7 +42,7 @@ class Drawn:
 class View:
     """A study as its pictures show it: ``order`` of its axes, those that are turned round, and the slice (None in 2-D).
 
-    ``rows`` and ``columns``: the part of the plane that is shown, in samples.
+    ``rows`` and ``columns``: the part of the plane that is shown, in samples. ``edge``: longer edge of the picture in pixels.
     """
 
     study: Study
@@ -51,6 +51,7 @@ class View:
     cut: int | None
     rows: tuple[int, int]
     columns: tuple[int, int]
+    edge: int = EDGE
 
     @classmethod
     def whole(cls, study: Study, box: Sequence[float]) -> View:
@@ -100,11 +101,11 @@ class View:
             turned = channel.transpose(self.order)
             turned = np.flip(turned, self.flips) if self.flips else turned
             planes.append((turned if self.cut is None else turned[self.cut])[slice(*self.rows), slice(*self.columns)])
-        return scaled(to_rgb(np.stack(planes), window), EDGE, self.spacing)
+        return scaled(to_rgb(np.stack(planes), window), self.edge, self.spacing)
 
     def places(self) -> np.ndarray:
         """Where the picture's pixels lie: index on the study's own grid, ``[ndim, Y, X]`` in array order (sample i is at i)."""
-        height, width = scaled_size((self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]), EDGE, self.spacing)
+        height, width = scaled_size((self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]), self.edge, self.spacing)
         flat = [start + (np.arange(n) + 0.5) * (stop - start) / n - 0.5 for n, (start, stop) in ((height, self.rows), (width, self.columns))]
         grid = list(np.meshgrid(*flat, indexing="ij"))
         turned = grid if self.cut is None else [np.full_like(grid[0], self.cut), *grid]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from vesalius.core.cohort import Source
 from vesalius.errors import DataError, OptionError
 from vesalius.formats.dicom import headers_of
 from vesalius.stages.writing.base import Marked
@@ -34,9 +35,13 @@ def is_dicom(marked: Marked, what: str) -> None:
     ------
     OptionError: it is of another format.
     """
-    if not marked.source.format.startswith("dicom"):
-        raise OptionError(f"{what} needs a DICOM image", expected="a DICOM file or series", got=f"{marked.source.format}, {marked.source}",
-                          do="write nifti instead")
+    is_dicom_source(marked.source, what)
+
+
+def is_dicom_source(source: Source, what: str, instead: str = "nifti") -> None:
+    """As `is_dicom`, of where an image is stored; ``instead``: the kind that is advised."""
+    if not source.format.startswith("dicom"):
+        raise OptionError(f"{what} needs a DICOM image", expected="a DICOM file or series", got=f"{source.format}, {source}", do=f"write {instead} instead")
 
 
 def reference_of(marked: Marked) -> Reference:
@@ -46,11 +51,19 @@ def reference_of(marked: Marked) -> Reference:
     ------
     DataError: a file lacks an identifier, so that nothing can refer to it.
     """
-    items, places = headers_of(marked.source)
-    for item, path in zip(items, marked.source.files or (marked.source.path,), strict=True):
+    return reference_to(marked.source)
+
+
+def reference_to(source: Source, instead: str = "nifti") -> Reference:
+    """As `reference_of`, of where an image is stored; ``instead``: the kind that is advised."""
+    items, places = headers_of(source)
+    for item, path in zip(items, source.files or (source.path,), strict=True):
         lacks = [keyword for keyword in WANTED if not item.get(keyword)]
         if lacks:
-            raise DataError("nothing can refer to the DICOM image", where=path, expected=", ".join(lacks), got="a file without", do="write nifti instead")
+            raise DataError("nothing can refer to the DICOM image", where=path, expected=", ".join(lacks), got="a file without",
+                            do=f"write {instead} instead")
+        if not item.get("SpecificCharacterSet"):
+            item.pop("SpecificCharacterSet", None)  # present but empty is common, and no value of it
         for keyword in BLANK:
             if keyword not in item:
                 setattr(item, keyword, "")
