@@ -28,6 +28,8 @@ SIGNATURES = (PNG_SIGNATURE, b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PALETTES_TO_RGB = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 EXIF_ORIENTATION = 0x0112
+EXIF_LYING = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
 ALPHA_NOTE = "transparency was dropped"
 
 
@@ -63,6 +65,8 @@ class Raster(Format):
                 frames, bands = int(getattr(picture, "n_frames", 1)), picture.getbands()
                 deep = head[24] == 16 if head.startswith(PNG_SIGNATURE) and len(head) == 33 else picture.mode.startswith("I")
                 shape = (picture.height, picture.width) if frames == 1 else (frames, picture.height, picture.width)
+                if picture.format == "JPEG" and picture.getexif().get(EXIF_ORIENTATION, 1) in EXIF_LYING:
+                    shape = shape[::-1]
                 colour = len(bands) >= 3 or picture.mode in PALETTES_TO_RGB
         return {"shape": shape, "channels": 3 if colour else 1, "bits": 16 if deep else 8, "modality": None}
 

@@ -16,8 +16,9 @@ from vesalius.formats.given import Given
 from vesalius.formats.layouts._pairing import named
 from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.layouts.paired_masks import patients_of
-from vesalius.formats.layouts.table import Beside, beside
+from vesalius.formats.layouts.table import beside
 from vesalius.formats.matching import stem
+from vesalius.formats.patients import Patients
 from vesalius.formats.target_of import in_order
 
 RISKS = ("malignant", "malignancy", "is_malignant", "cancer", "risk", "恶性", "良恶性")
@@ -35,7 +36,8 @@ class Gathered:
     ----------
     boxes: of each image that is marked; empty where it is marked and holds nothing. stated: shapes in array order.
     splits: official ones. lost: files or entries whose image is not there. classes: names in the data's own order (they may be
-        more than occur); empty: those of the boxes, sorted. clinical: further facts of each image.
+        more than occur); empty: those of the boxes, sorted. clinical: further facts of each image. patients: in the order of
+        ``boxes``, where a table of the layout's own tells them. label_used: whether ``--label`` was understood already.
     """
 
     boxes: dict[str, list[MarkedBox]] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class Gathered:
     classes: Sequence[str] = ()
     clinical: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    patients: Patients | None = None
+    label_used: bool = False
 
 
 class ByStem:
@@ -72,9 +76,10 @@ def nearest(names: Sequence[str], path: str) -> str | None:
     ------
     DataError: several are equally near.
     """
+    mine = PurePosixPath(path).parts[:-1]
+    names = [name for name in names if not _apart(mine, PurePosixPath(name).parts[:-1])]
     if len(names) < 2:
         return names[0] if names else None
-    mine = PurePosixPath(path).parts[:-1]
     scored = sorted(((_shared(mine, PurePosixPath(name).parts[:-1]), name) for name in names), key=lambda each: each[0], reverse=True)
     if scored[0][0] == scored[1][0]:
         raise DataError("it is not certain which image is marked", where=path, expected="one image of that name", got=named(sorted(names)),
@@ -82,14 +87,31 @@ def nearest(names: Sequence[str], path: str) -> str | None:
     return scored[0][1]
 
 
-def _shared(mine: Sequence[str], theirs: Sequence[str]) -> tuple[int, int, int]:
-    """The same part of a split, folders of the same name, folders in between."""
-    parts = [{split for folder in folders if (split := split_of(folder))} for folders in (mine, theirs)]
-    return int(parts[0] == parts[1]), len(set(mine) & set(theirs)), -len(set(mine) ^ set(theirs))
+def _apart(mine: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether the folders of both name parts of a split, and different ones: numbers often start again in each."""
+    parts, others = ({split for folder in folders if (split := split_of(folder))} for folders in (mine, theirs))
+    return bool(parts and others and not parts & others)
+
+
+def _shared(mine: Sequence[str], theirs: Sequence[str]) -> tuple[int, int]:
+    """Folders of the same name, and how many are in between."""
+    return len(set(mine) & set(theirs)), -len(set(mine) ^ set(theirs))
+
+
+def whole(text: Any) -> int:
+    """A side of an image as a file states it; 0 where it states none.
+
+    >>> whole("640"), whole(None), whole("?")
+    (640, 0, 0)
+    """
+    try:
+        return int(float(text or 0))
+    except (TypeError, ValueError):
+        return 0
 
 
 def boxes_cohort(given: Given, layout: str, gathered: Gathered, reason: str) -> Cohort:
-    """The cohort of all images that are marked.
+    """The cohort of all images that are marked; ``--label`` names the classes to take.
 
     Raises
     ------
@@ -98,10 +120,11 @@ def boxes_cohort(given: Given, layout: str, gathered: Gathered, reason: str) -> 
     if not gathered.boxes:
         raise DataError("no box belongs to an image that is there", where=given.data, expected="images with the names that the boxes give",
                         got=named(sorted(gathered.lost)) or "no entry", do="give the folder that holds images and boxes")
-    target = _target(given, gathered, reason)
+    label = None if gathered.label_used else given.options.label
+    target = _target(given, gathered, reason, label)
     sources = dict(given.found.items)
-    table = _beside(given, list(gathered.boxes), layout)
-    rows = [Row(name, sources[name], boxes=tuple(box for box in boxes if box.name in target.classes or not given.options.label),
+    table = None if gathered.patients else beside(given, list(gathered.boxes))
+    rows = [Row(name, sources[name], boxes=tuple(box for box in boxes if box.name in target.classes or label is None),
                 stated=gathered.stated.get(name), split=gathered.splits.get(name), clinical=gathered.clinical.get(name, {}))
             for name, boxes in gathered.boxes.items()]
     for i, row in enumerate(rows):
@@ -109,7 +132,7 @@ def boxes_cohort(given: Given, layout: str, gathered: Gathered, reason: str) -> 
         if table is not None:
             row.clinical, row.split = {**table.clinical[i], **row.clinical}, row.split or table.splits[i]
     _official(rows)
-    patients = table.patients if table and table.patients else patients_of(given, rows)
+    patients = gathered.patients or (table.patients if table and table.patients else patients_of(given, rows))
     return replace(cohort_of(given, layout, rows, target, patients, [*gathered.notes, *_left_out(given, gathered), *([table.note] if table else [])]),
                    lost=tuple(sorted(gathered.lost)))
 
@@ -120,11 +143,11 @@ def label_of(boxes: Iterable[MarkedBox], classes: Sequence[str]) -> str:
     return SEPARATOR.join(name for name in classes if name in held)
 
 
-def _target(given: Given, gathered: Gathered, reason: str) -> TargetSpec:
+def _target(given: Given, gathered: Gathered, reason: str, label: str | None) -> TargetSpec:
     held = {box.name for boxes in gathered.boxes.values() for box in boxes}
     names = tuple(dict.fromkeys(gathered.classes)) or tuple(in_order(held))
-    if given.options.label is not None:
-        names, reason = _chosen(given.options.label, names), f"{reason}; --label {given.options.label}"
+    if label is not None:
+        names, reason = _chosen(label, names), f"{reason}; --label {label}"
     if not names:
         raise LabelError("no image has a box", where=given.data, expected="boxes in at least some images", got=f"{len(gathered.boxes)} images without any",
                          do="give the right files of boxes")
@@ -159,13 +182,6 @@ def truth_value(value: Any) -> Any:
     """
     text = text_of(value).lower()
     return int(text in ("1", "1.0", "true")) if text in ("0", "1", "0.0", "1.0", "true", "false") else value
-
-
-def _beside(given: Given, names: list[str], layout: str) -> Beside | None:
-    """Patients and clinical columns of a table; one that is given is used by the box table itself."""
-    if layout == "box-table":
-        return None
-    return beside(given, names)
 
 
 def _official(rows: Sequence[Row]) -> None:

@@ -97,7 +97,11 @@ def _official(rows: list[Row]) -> None:
 
 def patients_of(given: Given, rows: list[Row]) -> Patients:
     """``--patient``, then DICOM PatientID, then a folder for each patient, then file names."""
-    names = [row.id for row in rows]
+    return patients_of_names(given, [row.id for row in rows])
+
+
+def patients_of_names(given: Given, names: list[str]) -> Patients:
+    """As `patients_of`, for ids of images."""
     if given.options.patient:
         return by_option(names, given.options.patient)
     stated = {name: str(given.found.dicom.get(name, {}).get("PatientID") or "") for name in names}

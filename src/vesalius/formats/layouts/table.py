@@ -79,7 +79,7 @@ def given_sheet(given: Given) -> Sheet:
     if len(names) == 1:
         return read_sheet(given.path / names[0])
     if names and all(split_of(Path(name).stem) for name in names):
-        return _joined([(read_sheet(given.path / name), str(split_of(Path(name).stem))) for name in names])
+        return joined([(read_sheet(given.path / name), str(split_of(Path(name).stem))) for name in names])
     usual = [name for name in names if Path(name).stem.lower() in LABEL_FILES]
     if len(usual) != 1:
         raise LabelError("several tables could hold the labels", where=given.data, expected="one", got=", ".join(names[:8]) or "none",
@@ -87,7 +87,8 @@ def given_sheet(given: Given) -> Sheet:
     return read_sheet(given.path / usual[0])
 
 
-def _joined(parts: list[tuple[Sheet, str]]) -> Sheet:
+def joined(parts: list[tuple[Sheet, str]]) -> Sheet:
+    """Tables of the parts of a split as one, with a column ``split``."""
     frames = [sheet.frame.assign(split=split) for sheet, split in parts]
     frame = texts(pd.concat(frames, ignore_index=True))
     return Sheet(frame, parts[0][0].path, roles_of(list(frame.columns)) | {"split": "split"})
@@ -130,7 +131,7 @@ def beside(given: Given, names: Sequence[str]) -> Beside | None:
     row_of = {name: i for i, cell in reversed(list(enumerate(sheet.frame[image]))) for name in given.index.find(cell)} if image else {}
     if image is None or not row_of.keys() & set(names):
         if given.options.table:
-            raise _unmatched(given, sheet)
+            raise unmatched(given, sheet)
         return None
     none = Labels((), False, "")
     roles, places = _free_roles(sheet, image, none), {name: row_of[name] for name in names if name in row_of}
@@ -153,7 +154,7 @@ def read_table(given: Given, layout: str) -> Cohort:
     wanted = _asked(sheet, given.options.label)
     image = image_column(sheet, given)
     if image is None:
-        raise _unmatched(given, sheet)
+        raise unmatched(given, sheet)
     labels = wanted or labels_in(sheet, image)
     if labels is None:
         raise LabelError("no column of the table is known to be the label", where=sheet.path, expected="a column such as label or diagnosis",
@@ -252,7 +253,7 @@ def _match(given: Given, sheet: Sheet, image: str, values: list[Any]) -> tuple[d
         if not names:
             lost.append(str(cell))
     if not rows_of:
-        raise _unmatched(given, sheet)
+        raise unmatched(given, sheet)
     _agree(rows_of, values, sheet)
     notes = [given.found.skipped_note() if given.found.skipped != (("." + sheet.path.rsplit(".", 1)[-1].lower(), 1),) else None]
     notes.append(f"{len(lost)} rows of the table have no image, e.g. {lost[0]}" if lost else None)
@@ -272,7 +273,8 @@ def _agree(rows_of: dict[str, list[int]], values: list[Any], sheet: Sheet) -> No
                          do=f"correct the table (several findings in one cell are joined by '{SEPARATOR}')")
 
 
-def _unmatched(given: Given, sheet: Sheet) -> DataError:
+def unmatched(given: Given, sheet: Sheet) -> DataError:
+    """The error for a table that names no image."""
     cells = [str(cell) for cell in sheet.frame[sheet.roles.get("image", sheet.columns[0])][:2]]
     return DataError("no row of the table has an image", where=sheet.path,
                      expected=f"names of the images, such as {given.found.items[0][0] if given.found.items else '?'}",

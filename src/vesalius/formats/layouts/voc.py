@@ -10,7 +10,7 @@ from vesalius.core.cohort import Cohort, MarkedBox
 from vesalius.errors import DataError, FormatError
 from vesalius.formats.base import head_of
 from vesalius.formats.given import LAYOUTS, Given, Layout
-from vesalius.formats.layouts._boxed import RULED_OUT, ByStem, Gathered, boxes_cohort, truth_value
+from vesalius.formats.layouts._boxed import RULED_OUT, ByStem, Gathered, boxes_cohort, truth_value, whole
 from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.matching import stem
 
@@ -93,15 +93,8 @@ def _parsed(path: str) -> ElementTree.Element:
 
 def _shape(root: ElementTree.Element) -> tuple[int, int] | None:
     """Height and width that the file states; None where they are absent or 0, as some programs write."""
-    height, width = (_whole(root.findtext(f"size/{name}")) for name in ("height", "width"))
+    height, width = (whole(root.findtext(f"size/{name}")) for name in ("height", "width"))
     return (height, width) if height and width else None
-
-
-def _whole(text: str | None) -> int:
-    try:
-        return int(float(text or 0))
-    except ValueError:
-        return 0
 
 
 def _box(thing: ElementTree.Element, path: str) -> MarkedBox:
