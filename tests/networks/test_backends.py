@@ -111,7 +111,7 @@ def test_an_engine_that_cannot_run_the_network_is_said(monkeypatch: pytest.Monke
     monkeypatch.setitem(ENGINES, "torch bf16", (("cpu",), "", broken))
     engine = fastest(network(2), channels=2, size=(16, 24), n_out=3, only=["torch bf16"])
     assert engine.name == "torch"
-    assert "torch bf16 cannot run it (NotImplementedError)" in engine.sentence
+    assert "torch bf16 cannot run it (NotImplementedError: such a layer)" in engine.sentence
 
 
 def test_without_time_torch_is_taken() -> None:

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from vesalius.storage import atomic_write
 
 Run = Callable[[Tensor], Tensor]
-"""Exactly ``batch`` tiles ``[batch, C, *size] -> [batch, n_out, *size]``."""
+"""Exactly ``batch`` tiles ``[batch, C, *size] -> [batch, n_out, *size]``, or the candidates of a network that detects."""
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 OPSET = 17
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` raw values a sample, and threads."""
+    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` raw values a sample or a box (``detects``), and threads."""
 
     batch: int
     channels: int
@@ -33,6 +33,7 @@ class Tiles:
     n_out: int
     threads: int
     device: torch.device
+    detects: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,13 +124,17 @@ def _openvino(precision: str) -> Callable[[Exported], Run]:
         request = core.compile_model(core.read_model(model.onnx()), "CPU", settings).create_infer_request()
         shape = (model.tiles.batch, model.tiles.n_out, *model.tiles.size)
 
+        def boxes(x: Tensor) -> Tensor:
+            request.infer([x.contiguous().numpy()], share_inputs=True)
+            return torch.from_numpy(np.array(request.get_output_tensor(0).data))  # how many is known after the run only
+
         def run(x: Tensor) -> Tensor:
             out = np.empty(shape, np.float32)  # the engine writes here: its own output is overwritten by the next call
             request.set_output_tensor(ov.Tensor(out, shared_memory=True))
             request.infer([x.contiguous().numpy()], share_inputs=True)
             return torch.from_numpy(out)
 
-        return run
+        return boxes if model.tiles.detects else run
 
     return build
 

@@ -34,6 +34,8 @@ BEFORE, LEARNT = 1000, 500
 """Proposals of each level before suppression; of a case after it in training."""
 SAME = 0.7
 """Proposals that overlap more than this are one."""
+NEVER = -1e4
+"""A logit that counts for nothing in a sum; some engines are wrong with infinity."""
 LEAST = 0.1
 """Samples along each side of a proposal."""
 CELLS = 7
@@ -135,9 +137,11 @@ def alone(boxes: torch.Tensor, score: torch.Tensor, level: torch.Tensor, side: i
 def one_against_rest(raw: torch.Tensor) -> torch.Tensor:
     """Logits of soft-max ``[N, K + 1]``, the background first, to a logit for each class alone ``[N, K]`` with the same probability."""
     k = raw.shape[1] - 1
-    own = torch.eye(k + 1, dtype=torch.bool, device=raw.device)[1:]
-    rest = raw[:, None].expand(-1, k, -1).masked_fill(own, -float("inf"))
-    return raw[:, 1:] - rest.logsumexp(-1)
+    numbers = torch.arange(k + 1, device=raw.device)
+    own = numbers[1:, None] == numbers
+    rest = raw[:, None].expand(-1, k, -1).masked_fill(own, NEVER)
+    most = rest.amax(-1, keepdim=True)
+    return raw[:, 1:] - most[..., 0] - (rest - most).exp().sum(-1).log()
 
 
 def matched(boxes: torch.Tensor, judged: torch.Tensor, ignored: torch.Tensor, stage: tuple[int, float, float, float], best: bool) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vesalius.errors import OptionError
-from vesalius.networks._anchors import adaptive, anchors_of, decoded, default_sides, flat, parted, shared_out, unjudged
+from vesalius.networks._anchors import adaptive, anchors_of, decoded, default_sides, encoded, flat, parted, shared_out, unjudged
 from vesalius.networks._base import NetworkInfo, enter, library
 from vesalius.networks._points import overlaps
 from vesalius.networks._pyramid import Pyramid, pyramid
@@ -22,6 +22,8 @@ from vesalius.networks._pyramid import Pyramid, pyramid
 ALPHA, GAMMA = 0.25, 2.0
 """Weight of what is there against what is not, and by how much what is easy counts less (Lin et al.)."""
 BOX_WEIGHT = 2.0
+TO_BOX = (4.0, 4.0)
+"""By how much a raw change of an anchor is divided: a step of the optimizer moves all raw values alike, and boxes ten times too large learn slowly."""
 MOST = 1000
 """Candidates that are given for a tile: those with the largest raw value of a class."""
 SCALES = {2: 2, 3: 1}
@@ -48,11 +50,11 @@ class RetinaNet(nn.Module):
         raw = flat([self.classes.cls_logits(self.classes.conv(each)) for each in maps], self.n_out).float()
         deltas = flat([self.borders.bbox_reg(self.borders.conv(each)) for each in maps], 2 * self.ndim).float()
         anchors = anchors_of([each.shape[2:] for each in maps], self.backbone.strides, self.sides, self.ratios, x.device)
-        boxes = decoded(deltas, anchors)
+        boxes = decoded(deltas, anchors, TO_BOX)
         if truth is None:
             return self._best(raw, boxes)
         counts = [each.shape[2:].numel() * len(self.sides[0]) * len(self.ratios) for each in maps]
-        return torch.stack([self._case_loss(*case, anchors, counts) for case in zip(raw, boxes, truth, strict=True)])
+        return torch.stack([self._case_loss(*case, anchors, counts) for case in zip(raw, boxes, deltas, truth, strict=True)])
 
     def _best(self, raw: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         k = self.n_out - int(self.risk)
@@ -60,7 +62,9 @@ class RetinaNet(nn.Module):
         both = torch.cat([boxes, raw], -1)
         return both.gather(1, place.expand(-1, -1, both.shape[-1]))
 
-    def _case_loss(self, raw: torch.Tensor, boxes: torch.Tensor, truth: torch.Tensor, anchors: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    def _case_loss(
+        self, raw: torch.Tensor, boxes: torch.Tensor, deltas: torch.Tensor, truth: torch.Tensor, anchors: torch.Tensor, counts: Sequence[int],
+    ) -> torch.Tensor:
         d, k = self.ndim, self.n_out - int(self.risk)
         judged, ignored = parted(truth, d)
         mine = adaptive(anchors, counts, judged[:, : 2 * d])
@@ -70,7 +74,7 @@ class RetinaNet(nn.Module):
         loss = (focal(raw[:, :k], target).sum(1) * (hit | ~unjudged(anchors, ignored))).sum()
         if hit.any():
             own = judged[mine[hit]]
-            loss = loss + BOX_WEIGHT * (1 - overlaps(boxes[hit], own[:, : 2 * d], True)).sum()
+            loss = loss + BOX_WEIGHT * box_loss(boxes[hit], deltas[hit], anchors[hit], own[:, : 2 * d])
             loss = loss + (risk_loss(raw[hit, k], own[:, 2 * d + 2]).sum() if self.risk else 0.0)
         return loss / hit.sum().clamp(min=1)
 
@@ -80,6 +84,13 @@ def focal(raw: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     p = raw.sigmoid()
     wrong = p + target - 2 * p * target
     return (ALPHA * target + (1 - ALPHA) * (1 - target)) * wrong**GAMMA * F.binary_cross_entropy_with_logits(raw, target, reduction="none")
+
+
+def box_loss(boxes: torch.Tensor, deltas: torch.Tensor, anchors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """What the generalised overlap lacks, and the distance of the changes of the anchors from the right ones: the overlap of a box far too large
+    hardly depends on its sides (both together: Carion et al., *DETR*, ECCV 2020)."""
+    far = F.smooth_l1_loss(deltas, encoded(truth, anchors, TO_BOX), beta=1.0, reduction="sum") / TO_BOX[0]
+    return (1 - overlaps(boxes, truth, True)).sum() + far
 
 
 def risk_loss(raw: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

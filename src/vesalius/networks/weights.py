@@ -20,6 +20,8 @@ from vesalius.networks._base import library
 from vesalius.networks._weight_files import State, read_state
 
 COUNTER = "num_batches_tracked"
+BACKBONES = ("backbone.body.", "backbone.")
+"""Where a network that detects keeps the network that others have trained."""
 SHOWN = 4
 
 
@@ -85,6 +87,7 @@ def load_weights(network: nn.Module, spec: str, *, channels: int) -> LoadReport:
         ``OWNER/REPOSITORY``, or ``torchvision:NAME``; downloaded), or ``efficientnet-lite0`` from its package.
     channels: of the network's input.
 
+    A network that detects takes weights of its backbone alone, too: what they do not hold is trained from the start, and the report says it.
     A head for another number of outputs keeps its fresh weights. Colour input is summed to grey, so that a
     grey image gives what its three equal channels gave; grey is divided over colours. 2-D kernels are
     repeated along z and divided (Carreira and Zisserman, *Quo vadis, action recognition?*, CVPR 2017); the
@@ -105,6 +108,7 @@ def load_weights(network: nn.Module, spec: str, *, channels: int) -> LoadReport:
 def fit_state(state: State, network: nn.Module, source: str = "") -> LoadReport:
     """Copy what fits of ``state`` into ``network``; see `load_weights`."""
     own = network.state_dict()
+    state = at_home(state, own)
     report = LoadReport(source=source)
     taken: State = {}
     for name in (each for each in own if each in state):
@@ -125,6 +129,15 @@ def fit_state(state: State, network: nn.Module, source: str = "") -> LoadReport:
         raise OptionError("no weight of the file fits the network", where=source or None, expected=expected, got=got, do=do)
     network.load_state_dict(taken, strict=False)
     return report
+
+
+def at_home(state: State, own: State) -> State:
+    """The names of ``state`` as the network has them: a backbone's weights stand by themselves in a file, or lost their prefix with a wrapper's.
+
+    >>> list(at_home({"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, {"backbone.body.conv1.weight": torch.zeros(1)}))
+    ['backbone.body.conv1.weight', 'fc.bias']
+    """
+    return {next((f"{prefix}{name}" for prefix in ("", *BACKBONES) if f"{prefix}{name}" in own), name): value for name, value in state.items()}
 
 
 def adapt(name: str, value: torch.Tensor, like: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor | None, str]:
