@@ -1,0 +1,181 @@
+"""Boxes in new studies: found, measured, written, read back; a run that was interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from vesalius import __version__
+from vesalius.core.boxes import Detected
+from vesalius.core.cohort import Case, Source
+from vesalius.core.finding import Boxes, Finding
+from vesalius.core.geometry import Grid
+from vesalius.core.study import Study
+from vesalius.errors import DataError, OptionError
+from vesalius.formats.cases import image_hash, open_case
+from vesalius.stages.boxed.findings import counts_of, lesions_of
+from vesalius.stages.boxed.record import kept_finding, kept_record
+from vesalius.stages.tiled.predict import cases_of
+from vesalius.stages.writing.boxes import BOX_WRITERS, suited, write_boxes
+from vesalius.stages.writing.boxes.coco import Pictured, coco_facts
+from vesalius.stages.writing.boxes.csvfile import row_of, table_bytes
+from vesalius.storage import atomic_json, atomic_write
+
+Progress = Callable[[int, int, str], None]
+STATE = "found.json"
+"""In the folder of a study: what was found, for a run that goes on."""
+NOTE = "Research use: a doctor decides."
+
+
+class Detecting(Protocol):
+    """What is asked of a mapping: `BoxedMapping` has it."""
+
+    @property
+    def reads(self) -> Any: ...
+
+    @property
+    def output(self) -> Any: ...
+
+    @property
+    def hash(self) -> str: ...
+
+    def detect(self, study: Study) -> Detected: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One study: its finding, its row of the table, the file names of what was written."""
+
+    case: Case
+    finding: Finding
+    row: Mapping[str, Any]
+
+    @property
+    def boxes(self) -> Boxes:
+        return boxes_of(self.finding)
+
+
+def predict_boxes(
+    mapping: Detecting, sources: Sequence[Source], out: Path, *, kinds: Sequence[str] = (), progress: Progress,
+) -> tuple[list[Finding], dict[str, str], Path, Path]:
+    """Find boxes in every study; findings.csv (a row a study), boxes.csv (a row a box), findings.json and a folder for each study.
+
+    A box counts as found when its score is at least the operating point of its class (``output.facts["thresholds"]``); every box that the mapping
+    gives is kept in the study's JSON as a candidate. A study that was done before with the same model, operating points, kinds and bytes is
+    taken from its folder.
+
+    Parameters
+    ----------
+    kinds: what is written beside JSON: coco, csv, png, dicom-sr (see `stages.writing.boxes`); when empty what suits each study. With ``coco``
+        also one coco.json of all pictures.
+
+    Returns findings, refused studies with the reason, the table and the record.
+
+    Raises
+    ------
+    DataError: nothing could be read. OptionError: there is no such kind. RunError: a file that was written does not hold the same boxes
+        when it is read back.
+    """
+    for kind in kinds:
+        BOX_WRITERS.get(kind)
+    answers: list[Answer] = []
+    refused: dict[str, str] = {}
+    cases = cases_of(sources, mapping.reads.channels)
+    for done, case in enumerate(cases, 1):
+        try:
+            answers.append(_one(mapping, case, out / f"{done - 1:04d}", kinds))
+        except (DataError, OptionError) as error:
+            refused[case.id] = str(error)
+        progress(done, len(cases), "studies read")
+    if not answers:
+        raise DataError("no study could be read", got=next(iter(refused.values()), "nothing"), do="run 'vesalius check' on the data")
+    table, record = _write(mapping, answers, refused, out)
+    if "coco" in kinds:
+        atomic_json(out / "coco.json", coco_facts(_pictured(answers), mapping.output.target.classes))
+    return [answer.finding for answer in answers], refused, table, record
+
+
+def boxes_of(finding: Finding) -> Boxes:
+    """The boxes of a finding; empty where it has none."""
+    ndim = finding.grid.ndim
+    return next((item for item in finding.items if isinstance(item, Boxes)), Boxes(np.zeros((0, 2 * ndim), np.float32), finding.grid))
+
+
+def above(detected: Detected, classes: Sequence[str], thresholds: Mapping[str, float]) -> Detected:
+    """The boxes at or above the operating point of their class; of a class without one, all."""
+    least = np.array([thresholds.get(name, 0.0) for name in classes], np.float32)
+    return detected.kept(detected.scores >= least[detected.labels])
+
+
+def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
+    """What was detected as an item of a finding."""
+    risk = () if np.isnan(detected.risk).all() else tuple(map(float, detected.risk))
+    return Boxes(detected.boxes, grid, tuple(classes[k] for k in detected.labels), tuple(map(float, detected.scores)), risk)
+
+
+def _one(mapping: Detecting, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
+    key = _key(mapping, case, kinds)
+    kept = kept_finding(folder / STATE, key)
+    if kept is not None:
+        return Answer(case, *kept)
+    study = open_case(case)
+    target = mapping.output.target
+    chosen = list(dict.fromkeys(("json", *kinds))) if kinds else suited(study, case.source, target.classes)
+    for kind in chosen:
+        BOX_WRITERS.get(kind).check(study, case.source, target.classes)
+    detected = mapping.detect(study)
+    finding: Finding = mapping.output.finding(above(detected, target.classes, mapping.output.facts.get("thresholds", {})), study)
+    written = write_boxes(finding, case.source, folder, chosen, study=study, classes=target.classes, risk=target.risk, model=mapping.hash,
+                          candidates=as_boxes(detected, target.classes, study.grid))
+    row = _row(case.id, finding, target.classes) | {kind: f"{folder.name}/{path.name}" for kind, path in written.items()}
+    atomic_json(folder / STATE, kept_record(finding, boxes_of(finding), row, key))
+    return Answer(case, finding, row)
+
+
+def _key(mapping: Detecting, case: Case, kinds: Sequence[str]) -> str:
+    """Changes with anything that the answer depends on."""
+    facts = [__version__, mapping.hash, mapping.output.facts.get("thresholds", {}), list(kinds), case.id, image_hash(case)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _row(source: str, finding: Finding, classes: Sequence[str]) -> dict[str, Any]:
+    """Counts of each class, and the surest box."""
+    lesions = lesions_of(boxes_of(finding))
+    counts = counts_of([lesion.name for lesion in lesions], classes)
+    row: dict[str, Any] = {"source": source, "found": finding.label} | {f"{name}.count": n for name, n in counts.items()}
+    if not lesions:
+        return row
+    surest = max(lesions, key=lambda lesion: lesion.score)
+    facts = row_of(source, surest)
+    row |= {f"surest.{name}": facts[name] for name in facts if name not in ("source", "number", "risk") and not name.startswith(("corner", "centre"))}
+    risks = [lesion.risk for lesion in lesions if lesion.risk is not None]
+    return row | ({"highest_risk": round(max(risks), 6)} if risks else {})
+
+
+def _write(mapping: Detecting, answers: Sequence[Answer], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
+    table, record = out / "findings.csv", out / "findings.json"
+    every = [*(dict(answer.row) for answer in answers), *({"source": name, "refused_because": why} for name, why in refused.items())]
+    atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
+    rows = [row_of(answer.case.id, lesion) for answer in answers for lesion in lesions_of(answer.boxes)]
+    atomic_write(out / "boxes.csv", table_bytes(rows, answers[0].finding.grid.ndim))
+    target = mapping.output.target
+    facts = {"schema": 1, "model": mapping.hash, "note": NOTE, "classes": list(target.classes), "risk": target.risk or None,
+             "thresholds": mapping.output.facts.get("thresholds", {})}
+    plain = [answer.finding.to_dict() | {"boxes": [lesion.to_dict() for lesion in lesions_of(answer.boxes)], "written": answer.row} for answer in answers]
+    atomic_json(record, facts | {"findings": plain, "refused": refused})
+    return table, record
+
+
+def _pictured(answers: Sequence[Answer]) -> list[Pictured]:
+    """Pictures by their path from the folder that holds them all."""
+    flat = [answer for answer in answers if answer.finding.grid.ndim == 2]
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(answer.case.source.path)) for answer in flat]) if flat else ""
+    return [Pictured.of(answer.case.source, answer.finding.grid, lesions_of(answer.boxes), root) for answer in flat]
