@@ -22,6 +22,12 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-c", "from vesalius.cli import main; main()", *map(str, words)]
 
 
+def again(data: object, out: object, plan: object) -> list[str]:
+    """The words that fit by a plan that is given: what was measured for it is not measured again, so that two runs can be the same to the bit."""
+    code = "import sys, vesalius; vesalius.fit(sys.argv[1], sys.argv[2], plan=sys.argv[3])"
+    return [sys.executable, "-c", code, str(data), str(out), str(plan)]
+
+
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": SOURCE, "COLUMNS": "200"}
 

@@ -28,3 +28,18 @@ def test_what_a_continued_run_must_agree_with(tmp_path, monkeypatch):
     assert here == there
     assert Request(data="medmnist:breastmnist").remembered()["data"] == "medmnist:breastmnist"
     assert here != Request(data="data", seed=1).remembered()
+
+
+@pytest.mark.parametrize(("option", "value", "told"), [
+    ("epochs", 3, "--epochs"), ("budget_s", 60.0, "--budget"), ("network", ("small-cnn",), "--network"), ("learning_rate", 1e-3, "--learning-rate"),
+])
+def test_what_a_plan_decides_is_not_given_beside_it(option, value, told):
+    with pytest.raises(OptionError, match=f"--plan and {told} were both given: expected one of them: the plan has decided it, got"):
+        Request(data="x", plan="run/plan.toml", **{option: value})
+    assert Request(data="x", plan="run/plan.toml", seed=3, weights="w").seed == 3
+
+
+def test_a_continued_run_must_agree_with_its_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Request(data="x", plan="plan.toml").remembered()["plan"] == str(tmp_path / "plan.toml")
+    assert Request(data="x").remembered()["plan"] is None

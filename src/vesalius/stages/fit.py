@@ -57,7 +57,7 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
         return Path(out)
     with RunFolder(Path(out)).claimed(request) as run:
         work = Work(run, request, progress, {})
-        cohort, frame = _cohort(work)
+        cohort, frame = cohort_of(work)
         way = fit_tiles if output_for(cohort.target).reading == "tiles" else fit_whole
         way(work, cohort, frame)
         report(run.path, request.lang)
@@ -74,7 +74,7 @@ def fit_whole(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     _explain(work, cohort)
 
 
-def _cohort(work: Work) -> tuple[Cohort, pd.DataFrame]:
+def cohort_of(work: Work) -> tuple[Cohort, pd.DataFrame]:
     """The recognised cohort, audited and split; on a second run as it was split then."""
     request, run, start = work.request, work.run, time.perf_counter()
     cohort = recognise(
@@ -113,7 +113,7 @@ def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Materi
     sources = {case.id: case.source for case in cohort.cases}
     planner = Planner(work.request, this_machine(run.path, work.request.accelerator), lambda: _facts(cohort, used, sources))
     if not run.plan.is_file():
-        work.with_split(planner.first()).save(run.plan)
+        work.planned(cohort.target, used, planner.first).save(run.plan)
     plan = Plan.load(run.plan)
     material = Material(_prepare(work, plan, used, sources), used, cohort.target, run.checkpoints, run.log)
     if plan.get("input.mean") is None:

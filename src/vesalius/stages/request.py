@@ -12,6 +12,8 @@ from vesalius.errors import OptionError
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 NOT_REMEMBERED = ("jobs", "lang", "devices", "nodes", "accelerator")
 """Options that may differ when a run is continued: they do not change what comes out, or only the plan knows them."""
+PLANNED = ("budget_s", "network", "size", "epochs", "batch", "learning_rate", "precision", "members", "folds", "sensitivity")
+"""Options that a plan decides; they cannot be given beside ``plan``."""
 
 
 def seconds_of(text: str | float | None, option: str = "--budget") -> float | None:
@@ -43,6 +45,8 @@ class Request:
     folds: train so many networks, each without one part of the patients (masks only); they are averaged on the test set.
     by_image: split by image; the report shows it in red. new_split: do not keep the official split.
     sensitivity: choose the operating point for this sensitivity, else by Youden's index.
+    plan: a ``plan.toml`` (or the run folder that holds one) whose decisions are taken instead of measuring this machine and planning
+        anew: the same plan, data and seed give the same weights. It decides the options in `PLANNED`, which cannot be given beside it.
     """
 
     data: str
@@ -67,6 +71,7 @@ class Request:
     by_image: bool = False
     new_split: bool = False
     sensitivity: float | None = None
+    plan: str | None = None
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
@@ -86,11 +91,16 @@ class Request:
             raise OptionError("unknown --lang", expected="en or zh", got=self.lang)
         if self.precision not in (None, "32-true", "bf16-mixed", "16-mixed"):
             raise OptionError("unknown --precision", expected="32-true, bf16-mixed or 16-mixed", got=self.precision)
+        twice = [name for name in PLANNED if self.plan is not None and getattr(self, name) not in (None, ())]
+        if twice:
+            option = f"--{twice[0].removesuffix('_s').replace('_', '-')}"
+            raise OptionError(f"--plan and {option} were both given", expected="one of them: the plan has decided it", got=getattr(self, twice[0]),
+                              do=f"leave out {option}, or --plan")
 
     def remembered(self) -> dict[str, Any]:
         """What a continued run must agree with, as plain values."""
         facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in NOT_REMEMBERED}
-        return facts | {"data": _absolute(self.data)}
+        return facts | {"data": _absolute(self.data), "plan": None if self.plan is None else _absolute(self.plan)}
 
     @classmethod
     def names(cls) -> list[str]:

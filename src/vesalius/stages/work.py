@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from vesalius.core.target import TargetSpec
 from vesalius.plan import Plan
+from vesalius.stages.givenplan import given_plan
 from vesalius.stages.request import Request
 from vesalius.stages.run import RunFolder
 
@@ -35,6 +37,10 @@ class Work:
     def split_facts(self) -> dict[str, Any]:
         """What the split decided: seal, decisions, notes."""
         return dict(json.loads(self.run.audit.read_text("utf-8"))["split"])
+
+    def planned(self, target: TargetSpec, used: pd.DataFrame, make: Callable[[], Plan]) -> Plan:
+        """The plan to begin with: the one that was given with ``--plan``, else a new one; with the decisions of this run's own split."""
+        return self.with_split(make() if self.request.plan is None else given_plan(self.request, target, used, self.run.path))
 
     def with_split(self, plan: Plan) -> Plan:
         """The plan with the decisions that the split made."""

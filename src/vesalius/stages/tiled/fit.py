@@ -46,11 +46,14 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
 
 def _plan(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Plan:
     run, request, start = work.run, work.request, time.perf_counter()
-    if not run.plan.is_file():
+
+    def make() -> Plan:
         facts = gather_tiles(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
         plan = design_tiles(facts, this_machine(run.path, request.accelerator), request, next(iter(request.network), None))
-        plan = plan.decide("output.tolerance", tolerance_for(facts.spacing_mm or ()), "of the surface Dice: 1 mm, or a sample where that is more; 2 pixels")
-        work.with_split(plan).save(run.plan)
+        return plan.decide("output.tolerance", tolerance_for(facts.spacing_mm or ()), "of the surface Dice: 1 mm, or a sample where that is more; 2 pixels")
+
+    if not run.plan.is_file():
+        work.planned(cohort.target, used, make).save(run.plan)
     work.timed("plan", start)
     return Plan.load(run.plan)
 
