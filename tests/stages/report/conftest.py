@@ -17,6 +17,7 @@ from vesalius.core.target import TargetSpec
 from vesalius.plan import Plan
 
 sys.path.insert(0, str(Path(__file__).parent))
+from boxrun import write_box_run
 from maskrun import write_mask_run
 
 CLASSES = {
@@ -249,3 +250,22 @@ def made_masks(tmp_path_factory):
 def mask_run(made_masks, tmp_path):
     """A fresh copy of it."""
     return Path(shutil.copytree(made_masks, tmp_path / "masks"))
+
+
+@pytest.fixture(scope="session")
+def made_boxes(tmp_path_factory):
+    """A run folder with boxes in 2-D and one in 3-D, made once."""
+    folder = tmp_path_factory.mktemp("boxes")
+    return {ndim: write_box_run(folder / str(ndim), ndim=ndim) for ndim in (2, 3)}
+
+
+@pytest.fixture
+def box_run(made_boxes, tmp_path):
+    """A fresh copy of the one in 2-D."""
+    return Path(shutil.copytree(made_boxes[2], tmp_path / "boxes"))
+
+
+@pytest.fixture
+def nodule_run(made_boxes, tmp_path):
+    """A fresh copy of the one in 3-D, with a risk of each box."""
+    return Path(shutil.copytree(made_boxes[3], tmp_path / "nodules"))

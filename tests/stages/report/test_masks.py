@@ -242,7 +242,7 @@ def test_model_card_of_masks(mask_run):
 
 
 def test_kinds_are_told_apart_in_one_table(mask_run):
-    assert layout_of("binary") is layout_of("ordinal") is layout_of("") is ONE_CLASS and set(LAYOUTS) == {"multilabel", "regression", "mask"}
+    assert layout_of("binary") is layout_of("ordinal") is layout_of("") is ONE_CLASS and set(LAYOUTS) == {"multilabel", "regression", "mask", "boxes"}
     assert ["summary", *(s.name for s in sections_of(read_run(mask_run)))] == SECTIONS
 
 

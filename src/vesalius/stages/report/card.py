@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vesalius.stages.report import masktables
+from vesalius.stages.report import boxtables, masktables
 from vesalius.stages.report.facts import RunFacts, read_run
 from vesalius.stages.report.summary import banners, notes, paragraph
 from vesalius.stages.report.tables import Table, figures, labels, per_class
 from vesalius.stages.report.texts import TEXTS, name_of, say
+
+BOXES = (boxtables.classes, boxtables.operating, boxtables.counts, boxtables.risk)
+"""The tables that a card with boxes shows after the figures."""
 
 
 def model_card(run: Path | RunFacts, metrics: dict[str, Any] | None = None) -> str:
@@ -42,7 +45,8 @@ def _data(facts: RunFacts) -> str:
 
 
 def _results(facts: RunFacts) -> str:
-    shown = [markdown(each) for each in (figures(facts), per_class(facts), masktables.sizes(facts), masktables.lesions(facts)) if each]
+    own = BOXES if facts.kind == "boxes" else (per_class, masktables.sizes, masktables.lesions)
+    shown = [markdown(each) for make in (figures, *own) if (each := make(facts))]
     shown += [plain(each.en) for each in masktables.empties(facts)]
     return f"## {say('h.figures').en}\n\n" + "\n\n".join(shown) if shown else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.summary import with_interval
 from vesalius.stages.report.svg import N_STYLES, Plot, spread, ticks
-from vesalius.stages.report.texts import Both, name_of, same, say
+from vesalius.stages.report.texts import Both, name_of, same, say, worded
 
 UNIT = (0.0, 1.0)
 ROW = 34
@@ -42,13 +43,14 @@ def curve(facts: RunFacts, kind: str) -> Figure | None:
     if kind == "roc":
         plot.rule(0, 0, 1, 1)
     keys = [(f"s{i}", same(name)) for i, (_, name) in enumerate(series[:N_STYLES])]
-    if len(series) == 1:
+    others = list(curves.get("validation", {}).get(kind, {}).values())
+    if len(series) == 1 and others:
         keys = [("s0", say("legend.test")), ("s1", say("legend.validation"))]
-        for seen in curves.get("validation", {}).get(kind, {}).values():
+        for seen in others:
             plot.line(seen["x"], seen["y"], "s1")
     for i, (points, _) in list(enumerate(series[:N_STYLES]))[::-1]:
         plot.line(points["x"], points["y"], f"s{i}")
-    return Figure(kind, _operating(facts, plot, keys, kind).svg(kind), _capped(f"cap.{kind}", len(series)), tuple(keys))
+    return Figure(kind, _operating(facts, plot, keys, kind).svg(kind), _capped(worded(f"cap.{kind}", facts.kind), len(series)), tuple(keys))
 
 
 def _operating(facts: RunFacts, plot: Plot, keys: list[tuple[str, Both]], kind: str) -> Plot:
@@ -60,8 +62,7 @@ def _operating(facts: RunFacts, plot: Plot, keys: list[tuple[str, Both]], kind: 
     return plot
 
 
-def _capped(key: str, k: int) -> Both:
-    caption = say(key)
+def _capped(caption: Both, k: int) -> Both:
     if k <= N_STYLES:
         return caption
     more = say("legend.more", n=N_STYLES, k=k)
@@ -71,15 +72,20 @@ def _capped(key: str, k: int) -> Both:
 def reliability(facts: RunFacts) -> Figure | None:
     """Observed share against predicted probability in the test set."""
     seen = facts.metrics.get("curves", {}).get("test", {}).get("reliability")
-    if not seen or not seen.get("confidence"):
+    return reliability_of(seen, say("cap.reliability"), say("axis.confidence"), say("axis.observed"))
+
+
+def reliability_of(seen: dict[str, Any] | None, caption: Both, x_label: Both, y_label: Both) -> Figure | None:
+    """``confidence``, ``observed`` and ``n`` of bins as a curve; the larger the dot, the more of them."""
+    if not seen or not any(seen.get("n") or []):
         return None
-    plot = Plot(UNIT, (0.0, 1.02)).axes(say("axis.confidence"), say("axis.observed")).rule(0, 0, 1, 1)
+    plot = Plot(UNIT, (0.0, 1.02)).axes(x_label, y_label).rule(0, 0, 1, 1)
     points = [p for p in zip(seen["confidence"], seen["observed"], seen["n"], strict=True) if p[2]]
     plot.line([p[0] for p in points], [p[1] for p in points], "s0")
     most = max(p[2] for p in points)
     for x, y, n in points:
         plot.dot(x, y, "s0", 2.5 + 6.5 * (n / most) ** 0.5)
-    return Figure("reliability", plot.svg("reliability"), say("cap.reliability"))
+    return Figure("reliability", plot.svg("reliability"), caption)
 
 
 def histogram(facts: RunFacts) -> Figure | None:
@@ -129,18 +135,24 @@ def forest(facts: RunFacts) -> Figure | None:
             rows.append(("s7", name_of("baseline", model), parts["test"][facts.primary]))
     if network is None or len(rows) < 2:
         return None
+    return forest_of("forest", rows, say("cap.forest", metric=name_of("metric", facts.primary)))
+
+
+def forest_of(name: str, rows: Sequence[tuple[str, Both, dict[str, Any]]], caption: Both, rule: bool = True) -> Figure:
+    """Figures below one another with their intervals: (style, name, figure); with ``rule`` a line through the first."""
     values = [v for _, _, f in rows for v in (f["value"], f.get("low"), f.get("high")) if v is not None]
     plot = Plot(spread(values), (len(rows) - 0.4, -0.6), width=720, height=ROW * len(rows) + 44, left=200, right=170, bottom=32)
-    _forest_rows(plot, rows)
-    return Figure("forest", plot.svg("forest"), say("cap.forest", metric=name_of("metric", facts.primary)), wide=True)
+    _forest_rows(plot, rows, rule)
+    return Figure(name, plot.svg(name), caption, wide=True)
 
 
-def _forest_rows(plot: Plot, rows: list[tuple[str, Both, dict[str, Any]]]) -> None:
+def _forest_rows(plot: Plot, rows: Sequence[tuple[str, Both, dict[str, Any]]], rule: bool) -> None:
     base = plot.height - plot.bottom
     for value in ticks(*plot.x):
         plot.rule(value, plot.y[0], value, plot.y[1], "grid")
         plot.text(plot.px(value), base + 18, same(f"{value:g}"), "middle")
-    plot.rule(rows[0][2]["value"], plot.y[0], rows[0][2]["value"], plot.y[1])
+    if rule:
+        plot.rule(rows[0][2]["value"], plot.y[0], rows[0][2]["value"], plot.y[1])
     for i, (style, name, figure) in enumerate(rows):
         low, high = (figure["value"] if figure.get(end) is None else figure[end] for end in ("low", "high"))
         plot.rule(low, i, high, i, f"line solid {style}").dot(figure["value"], i, style, 5.5)

@@ -17,14 +17,17 @@ from vesalius.errors import RunError
 from vesalius.plan import Plan
 
 PARTS = ("train", "validation", "test")
-LOWER_IS_BETTER = ("mae", "rmse", "brier", "ece", "nll", "hd95", "size_error")
-PRIMARY = {"regression": "mae", "mask": "dice"}
+LOWER_IS_BETTER = ("mae", "rmse", "brier", "ece", "nll", "hd95", "size_error", "count_mae")
+PRIMARY = {"regression": "mae", "mask": "dice", "boxes": "map50"}
 """The main figure of a kind where ``metrics.json`` does not say it; AUC otherwise."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run folder says; see docs/architecture.md for the files."""
+    """What a run folder says; see docs/architecture.md for the files.
+
+    ``judged`` are the cases of a run with boxes (``cases.parquet``); ``cases`` those that are explained (``explain/cases.json``).
+    """
 
     run: Path
     plan: Plan | None = None
@@ -32,6 +35,8 @@ class RunFacts:
     audit: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     predictions: pd.DataFrame | None = None
+    detections: pd.DataFrame | None = None
+    judged: pd.DataFrame | None = None
     history: pd.DataFrame | None = None
     ranking: pd.DataFrame | None = None
     training: list[dict[str, Any]] = field(default_factory=list)
@@ -121,7 +126,8 @@ def read_run(run: Path) -> RunFacts:
     known = {
         "plan": _read(run / "plan.toml", Plan.load), "cohort": _read(run / "cohort.parquet", pd.read_parquet),
         "audit": _read(run / "audit.json", _json), "metrics": _read(run / "metrics.json", _json),
-        "predictions": _read(run / "predictions.parquet", pd.read_parquet), "history": _read(run / "log" / "history.csv", pd.read_csv),
+        "predictions": _read(run / "predictions.parquet", pd.read_parquet), "detections": _read(run / "detections.parquet", pd.read_parquet),
+        "judged": _read(run / "cases.parquet", pd.read_parquet), "history": _read(run / "log" / "history.csv", pd.read_csv),
         "ranking": _read(run / "log" / "ranking.csv", pd.read_csv), "training": _read(run / "log" / "training.json", _json),
         "cases": _read(run / "explain" / "cases.json", _json), "environment": _read(run / "environment.json", _json),
         "weights_hash": _read(run / "model" / "weights.safetensors", _hash),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from vesalius.stages.report.boxfacts import tally
 from vesalius.stages.report.facts import LOWER_IS_BETTER, RunFacts
 from vesalius.stages.report.maskfacts import length_of, tolerance_of
 from vesalius.stages.report.summary import number, signed, verdict
@@ -79,6 +80,25 @@ def distance(facts: RunFacts) -> Key | None:
 
 def lesions(facts: RunFacts) -> Key | None:
     return _plain(say("key.lesions", metric=name_of("metric", "lesion_f1")), facts.figure("lesion_f1"))
+
+
+def found(facts: RunFacts) -> Key | None:
+    """Sensitivity at the operating point, and what it costs in false boxes."""
+    figure, seen = facts.figure("sensitivity"), tally(facts)
+    if figure is None or seen is None:
+        return _plain(say("key.found"), figure)
+    return Key(say("key.found"), same(number(figure["value"])), say("key.found_sub", fp=number(seen.false_per_image)))
+
+
+def counted(facts: RunFacts) -> Key | None:
+    return _plain(say("key.counted"), facts.figure("count_mae"))
+
+
+def risk(facts: RunFacts) -> Key | None:
+    """AUC of the second label of the boxes."""
+    seen = facts.metrics.get("risk") or {}
+    name = seen.get("name") or (facts.target.risk if facts.target is not None else "")
+    return _plain(say("key.risk", name=name or "risk"), seen.get("auc"))
 
 
 def _plain(name: Both, figure: dict[str, Any] | None) -> Key | None:

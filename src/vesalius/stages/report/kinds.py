@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vesalius.stages.report import keys, masksections, sections
+from vesalius.stages.report import boxsections, keys, masksections, sections
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.keys import Key
 from vesalius.stages.report.sections import Maker, Section
@@ -35,6 +35,14 @@ LAYOUTS = {
             sections.environment,
         ),
         (keys.main, keys.crossed, keys.surface, keys.distance, keys.lesions, keys.gain, keys.size),
+    ),
+    "boxes": Layout(
+        (
+            boxsections.results, boxsections.classes, boxsections.cases, boxsections.counting, boxsections.scores, boxsections.baselines,
+            boxsections.data, sections.split, sections.ranking, boxsections.training, masksections.datasize, sections.plan, sections.model,
+            sections.environment,
+        ),
+        (keys.main, keys.found, keys.counted, keys.risk, keys.gain, keys.size),
     ),
 }
 """By kind; every other kind gives one class to an image."""

@@ -19,6 +19,7 @@ PICTURE_BYTES = 3_300_000
 """Pictures beyond this are left in the folder: as text they take a third more, and the page stays below 5 MB."""
 ROLES = ("best", "worst", "uncertain")
 MASK_ROLES = ("worst", "middle", "best")
+BOX_ROLES = ("missed", "false", "found")
 LIGHTER = 86
 """Quality of the JPEG that stands for a picture where the PNGs are too large together."""
 
@@ -82,7 +83,7 @@ def _pictures(facts: RunFacts, case: dict[str, Any], left: int, small: bool) -> 
 
 
 def _alt(method: str | None) -> str:
-    return "case.view" if method in ("overlay", "largest", "uncertainty") else "case.map"
+    return "case.view" if method in ("overlay", "largest", "whole", "uncertainty") else "case.map"
 
 
 def _lighter(path: Path) -> bytes:
@@ -108,4 +109,17 @@ def labelled_case(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
 def masked_case(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
     """The class that is worst in this case, and how bad it is."""
     lines = [say("case.class", name=case["class"]), say("case.dice", dice=number(case.get("dice")))]
+    return {"lines": lines, "right": None, "sign": None}
+
+
+def boxed_case(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
+    """The class of a box, its score, and for what it was taken."""
+    role, score, other = case["role"], case.get("score"), case.get("taken_for")
+    lines = [say("boxcase.class", name=case["class"])]
+    if score is not None:
+        lines.append(say("boxcase.faint" if role == "missed" else "boxcase.score", score=number(score)))
+    elif role == "missed":
+        lines.append(say("boxcase.unseen"))
+    if other:
+        lines.append(say("boxcase.taken" if role == "missed" else "boxcase.truly", name=other))
     return {"lines": lines, "right": None, "sign": None}

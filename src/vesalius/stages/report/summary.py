@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vesalius.core.target import TargetSpec
+from vesalius.stages.report.boxfacts import n_images, tally
 from vesalius.stages.report.facts import LOWER_IS_BETTER, PARTS, RunFacts
 from vesalius.stages.report.texts import Both, name_of, same, say, worded
 
@@ -13,6 +14,8 @@ SHOWN_CLASSES = 12
 TELLS = {"tells": 0.5, "little": 0.1, "not": float("-inf")}
 """From which share (see `doubt_share`) the uncertainty is said to tell, to tell a little, or not to tell."""
 DATA_SIZE_NOTES = "more-patients"
+OF_CLASS = {"map50": "ap50", "map": "ap"}
+"""What a mean over classes is called for one of them."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -99,15 +102,20 @@ def _operating(facts: RunFacts) -> Both | None:
     if not point or point.get("chosen_on") != "validation" or sensitivity is None or specificity is None:
         return None
     return say(
-        "operating", threshold=number(point["threshold"]), rule=_rule(str(point.get("rule", ""))),
+        "operating", threshold=number(point["threshold"]), rule=rule_in_words(str(point.get("rule", ""))),
         sensitivity=with_interval(sensitivity), specificity=with_interval(specificity),
     )
 
 
-def _rule(rule: str) -> Both:
+def rule_in_words(rule: str) -> Both:
     """``sensitivity>=0.95`` in words; other rules by their name."""
     wished, _, bound = rule.partition(">=")
-    return say("rule.at_least", metric=name_of("metric", wished), bound=bound) if bound else name_of("rule", rule)
+    if bound:
+        return say("rule.at_least", metric=name_of("metric", wished), bound=bound)
+    wished, _, bound = rule.partition("<=")
+    if bound:
+        return say("rule.at_most", metric=name_of("metric", wished), bound=bound)
+    return say("rule.nothing", threshold=rule.split()[0]) if rule.endswith("(nothing to choose on)") else name_of("rule", rule)
 
 
 def verdict(facts: RunFacts) -> str | None:
@@ -140,11 +148,12 @@ def _looks(facts: RunFacts) -> Both | None:
 def _by_class(facts: RunFacts) -> Both | None:
     """The main figure of each class, where there are a few."""
     seen = facts.metrics.get("per_class", {}).get("test", {})
-    found = [(name, figures[facts.primary]) for name, figures in seen.items() if (figures.get(facts.primary) or {}).get("value") is not None]
+    key = OF_CLASS.get(facts.primary, facts.primary)
+    found = [(name, figures[key]) for name, figures in seen.items() if (figures.get(key) or {}).get("value") is not None]
     if not 2 <= len(found) <= SHOWN_CLASSES:
         return None
     each = [f"{name} {number(figure['value'])}" for name, figure in found]
-    return say("by_class", figures=Both(", ".join(each), "、".join(each)))
+    return worded("by_class", facts.kind, metric=name_of("metric", key), figures=Both(", ".join(each), "、".join(each)))
 
 
 def _crossed(facts: RunFacts) -> Both | None:
@@ -216,6 +225,48 @@ def notes(facts: RunFacts) -> list[Both]:
     return list(dict.fromkeys([*said, say("not_device")]))
 
 
+def _boxes_found(facts: RunFacts) -> Both | None:
+    """What is found at the operating point, and at what cost."""
+    sensitivity, precision, seen = facts.figure("sensitivity"), facts.figure("precision"), tally(facts)
+    if sensitivity is None or precision is None or seen is None:
+        return None
+    false = number(seen.false_per_image)
+    return say("boxes_found", sensitivity=with_interval(sensitivity), precision=with_interval(precision), fp=false, n=f"{n_images(facts):,}")
+
+
+def _boxes_free(facts: RunFacts) -> Both | None:
+    """The sensitivity at one false positive an image."""
+    figure = facts.figure("sensitivity_at_1fp")
+    return say("boxes_free", value=with_interval(figure)) if figure else None
+
+
+def _boxes_counted(facts: RunFacts) -> Both | None:
+    """How far off the counts are, the worst class named where there are several."""
+    figure = facts.figure("count_mae")
+    if figure is None:
+        return None
+    each = facts.metrics.get("per_class", {}).get("test", {})
+    known = {name: figures["count_mae"]["value"] for name, figures in each.items() if (figures.get("count_mae") or {}).get("value") is not None}
+    if len(known) < 2:
+        return say("boxes_counted", value=with_interval(figure))
+    worst = max(known, key=lambda name: known[name])
+    return say("boxes_counted_each", value=with_interval(figure), worst=worst, most=number(known[worst]))
+
+
+def _boxes_risk(facts: RunFacts) -> Both | None:
+    """How well the second label is told, where there is one."""
+    found = facts.metrics.get("risk") or {}
+    auc = found.get("auc")
+    if not isinstance(auc, dict) or auc.get("value") is None:
+        return None
+    name = found.get("name") or (facts.target.risk if facts.target else "") or "risk"
+    return say("boxes_risk", name=name, value=with_interval(auc))
+
+
 LABELLED: tuple[Callable[[RunFacts], Both | None], ...] = (_asked, _used, _main, _operating, gain_sentence, _looks)
-SENTENCES = {"": LABELLED, "mask": (_asked, _used, _main, _by_class, _crossed, gain_sentence, doubt_sentence, _looks)}
+SENTENCES = {
+    "": LABELLED,
+    "mask": (_asked, _used, _main, _by_class, _crossed, gain_sentence, doubt_sentence, _looks),
+    "boxes": (_asked, _used, _main, _by_class, _boxes_found, _boxes_free, _boxes_counted, _boxes_risk, gain_sentence, _looks),
+}
 """What the summary says of each kind of target; of the others what stands under ``""``."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from vesalius.core.target import SEPARATOR, missing, text_of
+from vesalius.core.target import MARKED, SEPARATOR, missing, text_of
 from vesalius.stages.report.facts import PARTS, RunFacts
 from vesalius.stages.report.summary import number, with_interval
 from vesalius.stages.report.texts import Both, name_of, same, say, worded
@@ -16,7 +16,7 @@ from vesalius.stages.report.texts import Both, name_of, same, say, worded
 MOST_ROWS = 60
 MOST_FIGURES = 7
 """Figures with intervals that fit beside one another."""
-SEVERAL = ("multilabel", "mask")
+SEVERAL = ("multilabel", "mask", "boxes")
 """Kinds whose label names several classes at once."""
 DASH = same("–")
 CONFUSION_CLASSES = 30
@@ -128,8 +128,8 @@ def labels(facts: RunFacts) -> Table | None:
 
 
 def _unnamed(used: pd.DataFrame, kind: str) -> list[tuple[Both, ...]]:
-    """Images whose mask holds nothing, and images that nobody marked; no row where there are none."""
-    if kind != "mask":
+    """Images in which there is nothing, and images that nobody marked; no row where there are none."""
+    if kind not in MARKED:
         return []
     unmarked = used["label"].isna()
     found = (("col.nothing", used[~unmarked & (used["label"].astype(str).str.strip() == "")]), ("col.unmarked", used[unmarked]))

@@ -1,4 +1,4 @@
-"""Every text of the report and of the model card, in English and Simplified Chinese: `texts.toml` and `masks.toml` hold them all."""
+"""Every text of the report and of the model card, in English and Simplified Chinese: `FILES` hold them all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-FILES = ("texts.toml", "masks.toml")
+FILES = ("texts.toml", "masks.toml", "boxes.toml")
 
 
 class Both(NamedTuple):
@@ -29,6 +29,15 @@ class Both(NamedTuple):
 
     def __html__(self) -> str:
         return str(self.html())
+
+    @property
+    def named(self) -> bool:
+        """Whether it begins with a name whose small first letter stays small where texts begin with a capital.
+
+        >>> same("mAP50").named, same("precision").named
+        (True, False)
+        """
+        return self.en[:1].islower() and self.en[1:2].isupper()
 
     def of(self, lang: str) -> str:
         return self.zh if lang == "zh" else self.en
