@@ -6,6 +6,7 @@ Each step leaves its result in the run folder and is not repeated when the same 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vesalius.mapping import Mapping
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
 from vesalius.stages.baselines import run_baselines
+from vesalius.stages.boxed.fit import fit_boxes
 from vesalius.stages.check import audit_cohort
 from vesalius.stages.cohortfile import read_cohort, write_cohort
 from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
@@ -58,8 +60,7 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
     with RunFolder(Path(out)).claimed(request) as run:
         work = Work(run, request, progress, {})
         cohort, frame = cohort_of(work)
-        way = fit_tiles if output_for(cohort.target).reading == "tiles" else fit_whole
-        way(work, cohort, frame)
+        WAYS[output_for(cohort.target).reading](work, cohort, frame)
         report(run.path, request.lang)
     return run.path
 
@@ -72,6 +73,10 @@ def fit_whole(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
         mapping = _train(work, plan, material)
         _evaluate(work, mapping, material, cohort)
     _explain(work, cohort)
+
+
+WAYS: dict[str, Callable[[Work, Cohort, pd.DataFrame], None]] = {"whole": fit_whole, "tiles": fit_tiles, "boxes": fit_boxes}
+"""By `Output.reading`."""
 
 
 def cohort_of(work: Work) -> tuple[Cohort, pd.DataFrame]:

@@ -62,3 +62,21 @@ def stacked(each: list[np.ndarray], ndim: int) -> torch.Tensor:
     for place, rows in zip(made, each, strict=True):
         place[: len(rows)] = rows
     return torch.from_numpy(made)
+
+
+def pasted(parts: list[tuple[torch.Tensor, np.ndarray]], size: tuple[int, ...], rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+    """One tile of random parts of four others, meeting at a random place (of a volume: in the plane; every slice alike)."""
+    d = len(size)
+    meet = [int(n * rng.uniform(0.3, 0.7)) for n in size[-2:]]
+    x, kept = torch.zeros_like(parts[0][0]), []
+    for i, (tile, rows) in enumerate(parts):
+        halves = [(0, m) if not half else (m, n) for m, n, half in zip(meet, size[-2:], (i // 2, i % 2), strict=True)]
+        low = np.array([0] * (d - 2) + [a for a, _ in halves])
+        extent = np.array([*size[: d - 2], *(b - a for a, b in halves)])
+        start = np.array([int(rng.integers(0, n - e + 1)) for n, e in zip(size, extent, strict=True)])
+        x[(slice(None), *map(slice, low, low + extent))] = tile[(slice(None), *map(slice, start, start + extent))]
+        shift = np.concatenate([start, start]).astype(np.float32)
+        inside = within(np.concatenate([rows[:, : 2 * d] - shift, rows[:, 2 * d :]], 1), tuple(extent))
+        inside[:, : 2 * d] += np.concatenate([low, low])
+        kept.append(inside)
+    return x, np.concatenate(kept)

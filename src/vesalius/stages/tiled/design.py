@@ -50,12 +50,12 @@ def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: 
     if len(request.network) > 1 or "all" in request.network:
         raise OptionError("for masks one network is trained", expected="one name for --network", got=", ".join(request.network), do="fit each by itself")
     plan = _data(Plan(), facts)
-    plan = _numbers(_spacing(plan, facts), facts)
+    plan = choose_numbers(_spacing(plan, facts), facts)
     plan = _tile(plan, facts, machine, request)
     plan = _network(plan, facts, machine, network)
     plan = _batch(plan, facts, machine, request)
     plan, speed = _speed(plan, facts, machine, request)
-    plan = _length(plan, facts, request, speed)
+    plan = choose_length(plan, facts, request, speed)
     plan = _optimiser(plan, request)
     plan = choose_tile_augmentation(choose_loss(plan, facts), facts)
     return _machine(plan, facts, machine, request)
@@ -66,7 +66,8 @@ def tile_reads_of(plan: Plan) -> TileReads:
     names = ("size", "spacing_mm", "schemes", "low", "high", "mean", "std")
     lists = {name: tuple(plan[f"input.{name}"]) for name in names}
     lists["spacing_mm"] = lists["spacing_mm"] or None  # type: ignore[assignment]
-    return TileReads(channels=int(plan["input.channels"]), overlap=float(plan["input.overlap"]), **lists)  # type: ignore[arg-type]
+    longest = int(plan.get("input.longest", 0))
+    return TileReads(channels=int(plan["input.channels"]), overlap=float(plan["input.overlap"]), longest=longest, **lists)  # type: ignore[arg-type]
 
 
 def _data(plan: Plan, facts: TileFacts) -> Plan:
@@ -88,15 +89,16 @@ def _spacing(plan: Plan, facts: TileFacts) -> Plan:
     others = max(step for a, step in enumerate(wanted) if a != axis)
     if wanted[axis] > ANISOTROPIC * others:
         wanted[axis] = max(facts.finest_mm[axis], others)
-        return plan.decide("input.spacing_mm", _rounded(wanted), "median spacing; on the coarse axis the 10th percentile: fine series keep their slices")
-    return plan.decide("input.spacing_mm", _rounded(wanted), "median spacing of the training images (mm)")
+        return plan.decide("input.spacing_mm", rounded(wanted), "median spacing; on the coarse axis the 10th percentile: fine series keep their slices")
+    return plan.decide("input.spacing_mm", rounded(wanted), "median spacing of the training images (mm)")
 
 
-def _rounded(values: list[float]) -> list[float]:
+def rounded(values: list[float]) -> list[float]:
+    """Five digits: more would only make the plan harder to read."""
     return [float(f"{value:.5g}") for value in values]
 
 
-def _numbers(plan: Plan, facts: TileFacts) -> Plan:
+def choose_numbers(plan: Plan, facts: TileFacts) -> Plan:
     """CT by the numbers under the masks, 8-bit pictures by the full range, everything else each study by itself."""
     n = facts.channels
     plan = plan.decide("input.channels", n, "in colour" if facts.colour else "of every study")
@@ -110,7 +112,7 @@ def _numbers(plan: Plan, facts: TileFacts) -> Plan:
         mean, std = tuple(v / top for v in facts.all_mean), tuple(v / top for v in facts.all_std)
     plan = plan.decide("input.schemes", [scheme] * n, why)
     for name, values in (("low", low), ("high", high), ("mean", mean), ("std", std)):
-        plan = plan.decide(f"input.{name}", _rounded(list(values)), "of the training images")
+        plan = plan.decide(f"input.{name}", rounded(list(values)), "of the training images")
     return plan.decide("input.overlap", 0.5, "each sample is seen by several tiles, weighted towards their middle")
 
 
@@ -125,8 +127,8 @@ def _tile(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> P
     """The whole median study where it is small enough; else cut where it is longest in samples."""
     shape = _at_spacing(plan, facts)
     if request.size is not None:
-        return plan.decide("input.size", [_multiple(min(request.size, n)) for n in shape], "asked for with --size")
-    most = MOST_SAMPLES[_kind(machine), facts.ndim]
+        return plan.decide("input.size", [multiple(min(request.size, n)) for n in shape], "asked for with --size")
+    most = MOST_SAMPLES[kind_of(machine), facts.ndim]
     size = list(shape)
     while math.prod(size) > most:
         axis = max(range(len(size)), key=lambda a: size[a])
@@ -134,19 +136,22 @@ def _tile(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> P
         if max(size) <= MULTIPLE:
             break
     whole = tuple(size) == tuple(shape)
-    why = "the median study as a whole" if whole else f"the median study is {_times(shape)}; as much as a {machine.accelerator} learns from quickly"
-    return plan.decide("input.size", [_multiple(n, up=whole) for n in size], f"{why}, in multiples of {MULTIPLE}")
+    why = "the median study as a whole" if whole else f"the median study is {times(shape)}; as much as a {machine.accelerator} learns from quickly"
+    return plan.decide("input.size", [multiple(n, up=whole) for n in size], f"{why}, in multiples of {MULTIPLE}")
 
 
-def _multiple(n: float, up: bool = True) -> int:
+def multiple(n: float, up: bool = True) -> int:
+    """A side in multiples of `MULTIPLE`; a very short one as it is."""
     return max(MULTIPLE, (math.ceil if up else round)(n / MULTIPLE) * MULTIPLE) if n >= MULTIPLE / 2 else max(1, int(n))
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def times(shape: tuple[int, ...]) -> str:
+    """A shape in words."""
     return " x ".join(map(str, shape))
 
 
-def _kind(machine: Machine) -> str:
+def kind_of(machine: Machine) -> str:
+    """Whether a processor or an accelerator trains."""
     return "cuda" if machine.accelerator != "cpu" else "cpu"
 
 
@@ -156,7 +161,7 @@ def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None) 
             raise OptionError(f"'{asked}' gives no masks", expected="a network for each sample, e.g. unet, residual-unet or segresnet", got=asked,
                               do="choose another --network")
         return plan.decide("network.name", asked, "asked for with --network").decide("network.options", {}, "the defaults of this network")
-    kind = _kind(machine)
+    kind = kind_of(machine)
     options: dict[str, object] = {"deep_supervision": True}
     strides = _strides(plan)
     if kind == "cpu" and len(strides) > 2:
@@ -184,8 +189,8 @@ def _strides(plan: Plan) -> list[list[int]]:
 
 def _batch(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> Plan:
     reads = tile_reads_of(plan)
-    wanted, reason = BATCH[_kind(machine), facts.ndim], "tiles of a step"
-    fill = MOST_SAMPLES[_kind(machine), facts.ndim] / math.prod(reads.size)
+    wanted, reason = BATCH[kind_of(machine), facts.ndim], "tiles of a step"
+    fill = MOST_SAMPLES[kind_of(machine), facts.ndim] / math.prod(reads.size)
     if fill > 2:
         wanted, reason = min(wanted * int(fill), 32), "small tiles: more of them in a step"
     if request.batch is not None:
@@ -211,7 +216,8 @@ def _speed(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> 
     return plan.decide("train.channels_last", speed.channels_last, speed.sentence), speed
 
 
-def _length(plan: Plan, facts: TileFacts, request: Request, speed: Speed) -> Plan:
+def choose_length(plan: Plan, facts: TileFacts, request: Request, speed: Speed) -> Plan:
+    """Folds, members, and as many steps as the budget holds."""
     folds = request.folds or 1
     members = request.members or 1
     plan = plan.decide("train.folds", request.folds or 0, "asked for with --folds" if request.folds else "one network; see --folds")

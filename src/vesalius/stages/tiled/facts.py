@@ -17,6 +17,7 @@ from vesalius.stages.prepare import Progress, quiet
 from vesalius.stages.tiled.store import class_shares
 from vesalius.transforms.reading import canonical
 
+Marked = Callable[[Case, TargetSpec, Study], np.ndarray]
 SAMPLE = 40
 SAMPLES_PER_CASE = 20_000
 AIR_HU = -900.0
@@ -77,13 +78,14 @@ class _Seen:
 
 
 def gather_tiles(
-    frame: pd.DataFrame, cases: Mapping[str, Case], target: TargetSpec, *, side_matters: bool, ndim: int, progress: Progress = quiet,
+    frame: pd.DataFrame, cases: Mapping[str, Case], target: TargetSpec, *, side_matters: bool, ndim: int, marked: Marked = open_truth,
+    progress: Progress = quiet,
 ) -> TileFacts:
     """Look at a sample of the training cases and their masks; nothing of the test set is opened.
 
     Parameters
     ----------
-    frame: rows of ``cohort.parquet``. cases: by id.
+    frame: rows of ``cohort.parquet``. cases: by id. marked: gives the mask ``[L, …]`` of a case on its study's grid.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def gather_tiles(
     """
     train = frame[frame["split"] == "train"]
     chosen = train["id"].iloc[np.unique(np.linspace(0, len(train) - 1, SAMPLE).astype(int))]
-    seen = _looked([cases[each] for each in chosen], target, ndim, progress)
+    seen = _looked([cases[each] for each in chosen], target, ndim, marked, progress)
     spacings = np.array([each.spacing for each in seen if each.known])
     under, everywhere = (np.concatenate([getattr(each, name) for each in seen], 1) for name in ("under", "everywhere"))
     under = under if under.shape[1] else everywhere
@@ -119,13 +121,13 @@ def _each(figure: Callable[..., np.ndarray], spacings: np.ndarray) -> tuple[floa
     return _plain(figure(spacings, axis=0)) if len(spacings) else None
 
 
-def _looked(cases: Sequence[Case], target: TargetSpec, ndim: int, progress: Progress) -> list[_Seen]:
+def _looked(cases: Sequence[Case], target: TargetSpec, ndim: int, marked: Marked, progress: Progress) -> list[_Seen]:
     seen: list[_Seen] = []
     reason = ""
     for done, case in enumerate(cases, 1):
         try:
             study = open_case(case)
-            truth = open_truth(case, target, study)
+            truth = marked(case, target, study)
         except VesaliusError as error:
             reason = str(error)
             continue

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -39,7 +39,7 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
         start = time.perf_counter()
         parts, results = train_parts(plan, material, work.request, work.progress)
         work.timed("train", start)
-        _keep_training(work, parts, results)
+        keep_training(work, parts, results)
         _evaluate(work, plan, material, judge, used, parts, results)
     _explain(work, judge)
 
@@ -69,19 +69,24 @@ def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], us
     return TileMaterial(store, inner, cohort.target, work.run.checkpoints, work.run.log)
 
 
-def _keep_training(work: Work, parts: Sequence[Part], results: Sequence[Trained]) -> None:
+def keep_training(work: Work, parts: Sequence[Part], results: Sequence[Trained]) -> None:
+    """``log/training.json``: how long each network was trained and why it stopped."""
     facts = [{"name": p.name, "fold": p.fold, "best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped}
              for p, r in zip(parts, results, strict=True)]
     atomic_json(work.run.log / "training.json", facts)
 
 
-def _blind(plan: Plan, material: TileMaterial, parts: Sequence[Part], results: Sequence[Trained]) -> list[tuple[int, TiledMapping, pd.DataFrame]]:
-    """For each fold (or once, as -1) the networks that have not seen its cases, and those cases."""
+M = TypeVar("M", bound=Mapping)
+
+
+def unseen_of(made_of: Callable[[Sequence[Trained]], M], material: TileMaterial, parts: Sequence[Part],
+              results: Sequence[Trained]) -> list[tuple[int, M, pd.DataFrame]]:
+    """For each fold (or once, as -1) the networks that have not seen its cases as one mapping, and those cases."""
     made = []
     for fold in dict.fromkeys(part.fold for part in parts):
         mine = [i for i, part in enumerate(parts) if part.fold == fold]
         rows = material.frame.iloc[parts[mine[0]].validation_rows].assign(split="validation")
-        made.append((fold, mapping_of(plan, material.target, [results[i] for i in mine]), rows))
+        made.append((fold, made_of([results[i] for i in mine]), rows))
     return made
 
 
@@ -90,7 +95,7 @@ def _evaluate(
 ) -> None:
     """Validation by networks that have not seen it, the operating point chosen there; then one look at the test set by all networks."""
     run, start = work.run, time.perf_counter()
-    blind = _blind(plan, material, parts, results)
+    blind = unseen_of(lambda some: mapping_of(plan, material.target, some), material, parts, results)
     operating = choose_bias([(mapping, rows) for _, mapping, rows in blind], judge, work.progress)
     whole = mapping_of(plan, material.target, results)
     for mapping in (whole, *(mapping for _, mapping, _ in blind)):

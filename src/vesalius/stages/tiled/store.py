@@ -48,19 +48,20 @@ class TileStore:
 
     def image(self, row: int) -> np.ndarray:
         """``[C, (Z,) Y, X]`` float16, mapped from disk."""
-        return _mapped(self.path / f"{row}.image.npy")
+        return mapped(self.path / f"{row}.image.npy")
 
     def truth(self, row: int) -> np.ndarray:
         """``[L, (Z,) Y, X]`` uint8, mapped from disk."""
-        return _mapped(self.path / f"{row}.truth.npy")
+        return mapped(self.path / f"{row}.truth.npy")
 
     def places(self, row: int) -> np.ndarray:
         """``[n, 1 + axes]``: class (from 1) and index."""
-        return _mapped(self.path / f"{row}.places.npy")
+        return mapped(self.path / f"{row}.places.npy")
 
 
 @lru_cache(maxsize=512)
-def _mapped(path: Path) -> np.ndarray:
+def mapped(path: Path) -> np.ndarray:
+    """The array of a file, read from disk as it is used."""
     return np.load(path, mmap_mode="r")
 
 
@@ -81,16 +82,17 @@ def prepare_cases(
     DataError: a case can no longer be read. RunError: the disk has no room.
     """
     store = TileStore(folder / store_key(reads, target, hashes), tuple(case.id for case in cases), reads)
-    store.path.mkdir(parents=True, exist_ok=True)
-    todo = [row for row in range(len(cases)) if not (store.path / f"{row}.places.npy").is_file()]
-
-    def one(row: int) -> None:
-        _prepare_one(cases[row], target, store, row, seed)
-
-    with ThreadPoolExecutor(jobs or cores()) as pool:
-        for done, _ in enumerate(pool.map(one, todo), len(cases) - len(todo) + 1):
-            progress(done, len(cases), "cases prepared")
+    each_row(store.path, len(cases), "places", lambda row: _prepare_one(cases[row], target, store, row, seed), jobs, progress)
     return store
+
+
+def each_row(path: Path, n: int, last: str, one: Callable[[int], None], jobs: int | None, progress: Progress) -> None:
+    """Prepare the rows whose ``<row>.<last>.npy``, which is written last, is not there yet."""
+    path.mkdir(parents=True, exist_ok=True)
+    todo = [row for row in range(n) if not (path / f"{row}.{last}.npy").is_file()]
+    with ThreadPoolExecutor(jobs or cores()) as pool:
+        for done, _ in enumerate(pool.map(one, todo), n - len(todo) + 1):
+            progress(done, n, "cases prepared")
 
 
 def _prepare_one(case: Case, target: TargetSpec, store: TileStore, row: int, seed: int) -> None:
@@ -102,10 +104,11 @@ def _prepare_one(case: Case, target: TargetSpec, store: TileStore, row: int, see
         raise DataError("the mask does not lie on the image", where=case.id, expected=image.shape[1:], got=mask.shape[1:])
     places = places_of(mask, target, generator(seed, "places", case.id))
     for name, array in (("image", image.astype(np.float16)), ("truth", mask), ("places", places)):
-        _write(store.path / f"{row}.{name}.npy", array)
+        write_array(store.path / f"{row}.{name}.npy", array)
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array))
     atomic_write(path, buffer.getvalue())

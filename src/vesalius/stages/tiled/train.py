@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
+from vesalius.core.reads import TileReads
 from vesalius.core.target import TargetSpec
-from vesalius.mapping import TiledMapping, network_of
+from vesalius.mapping import BoxedMapping, TiledMapping, network_of
 from vesalius.outputs import Output, output_for
 from vesalius.plan import Plan
 from vesalius.seed import stream_seed
+from vesalius.stages.boxed.store import BoxStore
 from vesalius.stages.request import Request
 from vesalius.stages.split import folds
 from vesalius.stages.tiled.design import tile_reads_of
@@ -27,7 +30,7 @@ Progress = Callable[[int, int, str], None]
 class TileMaterial:
     """What every training of a run has in common; ``frame`` has a row for each prepared case (training and validation), in order."""
 
-    store: TileStore
+    store: TileStore | BoxStore
     frame: pd.DataFrame
     target: TargetSpec
     checkpoints: Path
@@ -45,9 +48,10 @@ class Part:
 
 
 def task_of(plan: Plan, target: TargetSpec) -> Output:
-    """The output with the loss that the plan chose."""
+    """The output with the loss that the plan chose, where it chose one."""
     output = output_for(target)
-    output.facts = {"loss": plan["train.loss"], "together": bool(plan["train.together"])}
+    if plan.get("train.loss"):
+        output.facts = {"loss": plan["train.loss"], "together": bool(plan["train.together"])}
     return output
 
 
@@ -88,11 +92,20 @@ def _job(plan: Plan, material: TileMaterial, request: Request, part: Part, n: in
 
 
 def mapping_of(plan: Plan, target: TargetSpec, results: Sequence[Trained], device: str = "cpu") -> TiledMapping:
-    """The networks of some results as one mapping."""
+    """The networks of some results as one mapping that marks samples."""
+    return TiledMapping(*_parts(plan, target, results), device)
+
+
+def boxed_mapping_of(plan: Plan, target: TargetSpec, results: Sequence[Trained], device: str = "cpu") -> BoxedMapping:
+    """The networks of some results as one mapping that detects."""
+    return BoxedMapping(*_parts(plan, target, results), device)
+
+
+def _parts(plan: Plan, target: TargetSpec, results: Sequence[Trained]) -> tuple[TileReads, list[nn.Module], Output, Plan, tuple[int, ...]]:
     reads, output = tile_reads_of(plan), task_of(plan, target)
     networks = []
     for result in results:
         network = network_of(plan, reads, output.n_out)
         network.load_state_dict(result.state)
         networks.append(network)
-    return TiledMapping(reads, networks, output, plan, tuple(int(a) for a in plan["train.mirror"]), device)
+    return reads, networks, output, plan, tuple(int(a) for a in plan["train.mirror"])

@@ -26,6 +26,7 @@ from vesalius.networks.weights import load_weights
 from vesalius.outputs import Output
 from vesalius.seed import stream_seed
 from vesalius.stages.train import checkpoint
+from vesalius.stages.train.boxfeed import BoxFeed
 from vesalius.stages.train.checkpoint import Parts, State
 from vesalius.stages.train.feed import Feed
 from vesalius.stages.train.job import Job, Trained
@@ -42,6 +43,8 @@ LOOK_EVERY = 20
 VALIDATION_BATCH = 128
 FUSED = ("cpu", "cuda")
 """Devices on which torch updates all weights in one kernel."""
+FEEDS: dict[str, type[Feed] | type[TileFeed] | type[BoxFeed]] = {"whole": Feed, "tiles": TileFeed, "boxes": BoxFeed}
+"""By `Output.reading`."""
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Loop:
     forward: nn.Module
     optimizer: Any
     follow: Callable[[float], None]
-    feed: Feed | TileFeed
+    feed: Feed | TileFeed | BoxFeed
     state: State
     progress: Progress
     saved_at: float = field(default_factory=time.monotonic)
@@ -91,7 +94,7 @@ def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     torch.manual_seed(stream_seed(job.seed, "weights"))
     keep_freed_memory()
     output = job.task()
-    feed = (Feed if isinstance(job.reads, Reads) else TileFeed)(job, fabric.device, fabric.global_rank, fabric.world_size)
+    feed = FEEDS[output.reading](job, fabric.device, fabric.global_rank, fabric.world_size)
     network = network_of(job.plan, job.reads, output.n_out)
     if job.weights:
         load_weights(network, job.weights, channels=job.reads.channels)
