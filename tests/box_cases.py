@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 
 import numpy as np
 import pandas as pd
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from vesalius.core.boxes import BoxTruth, Detected
 from vesalius.core.target import TargetSpec
@@ -53,6 +57,34 @@ def cases(seed, n=20, extra=30, ignored=0.15):
 def of(found, truths, label=None, thresholds=None):
     matched = [match(*pair, *([thresholds] if thresholds else [])) for pair in zip(found, truths, strict=True)]
     return Responses.of(found, truths, matched, label)
+
+
+def coco(found, truths):
+    """pycocotools on the same boxes: AP ``[T, K]``, NaN where it has none, and its summary."""
+    shapes, marks = [], []
+    for i, (guess, truth) in enumerate(zip(found, truths, strict=True), 1):
+        for box, label, ignored in zip(truth.boxes.tolist(), truth.labels, truth.ignored, strict=True):
+            sides = [box[1], box[0], box[3] - box[1], box[2] - box[0]]
+            place = {"id": len(marks) + 1, "image_id": i, "category_id": int(label) + 1}
+            marks.append(place | {"bbox": sides, "area": sides[2] * sides[3], "iscrowd": int(ignored)})
+        for box, label, score in zip(guess.boxes.tolist(), guess.labels, guess.scores, strict=True):
+            sides = [box[1], box[0], box[3] - box[1], box[2] - box[0]]
+            shapes.append({"image_id": i, "category_id": int(label) + 1, "bbox": sides, "score": float(score)})
+    with contextlib.redirect_stdout(io.StringIO()):
+        base = COCO()
+        base.dataset = {"images": [{"id": i + 1} for i in range(len(found))], "annotations": marks, "categories": [{"id": k + 1} for k in range(CLASSES)]}
+        base.createIndex()
+        judge = COCOeval(base, base.loadRes(shapes), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    precision = judge.eval["precision"][:, :, :, 0, 2]
+    return np.where(precision[:, 0] < 0, np.nan, precision.mean(1)), judge.stats
+
+
+def coco_like(part):
+    """The summary of pycocotools for the cases of a part: mAP, mAP50 ..."""
+    return coco(part.found, part.truths)[1]
 
 
 CELLS = TargetSpec("boxes", ("RBC", "WBC", "Platelet"), "kind")

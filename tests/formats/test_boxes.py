@@ -43,16 +43,16 @@ def test_boxes_come_in_array_order_with_class_ignored_and_risk() -> None:
 def test_boxes_without_extent_are_set_aside_and_named() -> None:
     seen = look(box(1, 2, 5, 8), box(7, 3, 7, 9), box(9, 3, 8, 9, "white"))
     assert len(seen.truth) == 1
-    assert seen.truth.aside == ("box 2 (red) of a.png has no extent: x 7 to 7, y 3 to 9; it is set aside",
-                                "box 3 (white) of a.png has no extent: x 9 to 8, y 3 to 9; it is set aside")
+    assert seen.truth.aside == ("box 2 (red) of a.png has no extent: x 7 to 7, y 3 to 9",
+                                "box 3 (white) of a.png has no extent: x 9 to 8, y 3 to 9")
 
 
 def test_boxes_outside_are_set_aside_those_that_reach_out_are_cut() -> None:
     seen = look(box(40, 2, 50, 8), box(-6, 2, 4, 12), box(25, 5, 33, 10), box(-0.004, 0, 3, 3))
     assert seen.truth.boxes.tolist() == [[5, 25, 10, 30], [0, 0, 3, 3]]
-    assert seen.truth.aside == ("box 1 (red) of a.png lies outside of the image of 30 x 20: x 40 to 50, y 2 to 8; it is set aside",
-                                "box 2 (red) of a.png lies outside by 60% of the image of 30 x 20: x -6 to 4, y 2 to 12; it is set aside")
-    assert seen.clipped == ("box 3 (red) of a.png, x 25 to 33, y 5 to 10, reaches out of the image of 30 x 20; it is cut at the border",)
+    assert seen.truth.aside == ("box 1 (red) of a.png lies outside of the image of 30 x 20: x 40 to 50, y 2 to 8",
+                                "box 2 (red) of a.png lies outside by 60% of the image of 30 x 20: x -6 to 4, y 2 to 12")
+    assert seen.clipped == ("box 3 (red) of a.png reaches out of the image of 30 x 20: x 25 to 33, y 5 to 10",)
 
 
 def test_no_box_is_no_error() -> None:

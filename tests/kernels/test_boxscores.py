@@ -1,38 +1,10 @@
-import contextlib
-import io
-
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from box_cases import CLASSES, cases, found_of, of, truth_of
+from box_cases import CLASSES, cases, coco, found_of, of, truth_of
 from vesalius.core.boxes import BoxTruth, Detected
 from vesalius.errors import DataError, OptionError
 from vesalius.kernels.boxscores import FALSE, NEITHER, RECALLS, TRUE, Responses, _points, average_precision, match, match_centres, precision_recall
-
-
-def coco(found, truths):
-    """pycocotools on the same boxes: AP ``[T, K]``, NaN where it has none, and its summary."""
-    shapes, marks = [], []
-    for i, (guess, truth) in enumerate(zip(found, truths, strict=True), 1):
-        for box, label, ignored in zip(truth.boxes.tolist(), truth.labels, truth.ignored, strict=True):
-            sides = [box[1], box[0], box[3] - box[1], box[2] - box[0]]
-            place = {"id": len(marks) + 1, "image_id": i, "category_id": int(label) + 1}
-            marks.append(place | {"bbox": sides, "area": sides[2] * sides[3], "iscrowd": int(ignored)})
-        for box, label, score in zip(guess.boxes.tolist(), guess.labels, guess.scores, strict=True):
-            sides = [box[1], box[0], box[3] - box[1], box[2] - box[0]]
-            shapes.append({"image_id": i, "category_id": int(label) + 1, "bbox": sides, "score": float(score)})
-    with contextlib.redirect_stdout(io.StringIO()):
-        base = COCO()
-        base.dataset = {"images": [{"id": i + 1} for i in range(len(found))], "annotations": marks, "categories": [{"id": k + 1} for k in range(CLASSES)]}
-        base.createIndex()
-        judge = COCOeval(base, base.loadRes(shapes), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    precision = judge.eval["precision"][:, :, :, 0, 2]
-    return np.where(precision[:, 0] < 0, np.nan, precision.mean(1)), judge.stats
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -122,6 +122,8 @@ def test_maps_of_volumes(finest: int) -> None:
         ("faster-rcnn", (64, 64), {"finest": 6}, "impossible pyramid of features: expected finest 4, 8 or 16, a width that is a multiple of 8, got finest 6"),
         ("retinanet", (64, 64), {"width": 20}, "impossible pyramid of features.*width 20"),
         ("retinanet", (64, 64, 64), {"backbone": "squeezenet"}, "unknown backbone in 3-D 'squeezenet': expected one of resnet"),
+        ("yolo-like", (64, 64), {"backbone": "squeezenet"}, r"'squeezenet' has no maps at these strides: expected \[8, 16, 32\], got \[4, 8, 16\]"),
+        ("yolo-like", (64, 64, 64), {"backbone": "resnet10", "levels": 4}, r"'resnet10' has no maps.*got \[4, 8, 16\]"),
         ("retinanet", (64, 64), {"anchors": []}, r"impossible anchors: expected sides in samples, each greater than 0, got \[\]"),
         ("retinanet", (64, 64), {"anchors": [4, 0]}, "impossible anchors"),
         ("retinanet", (64, 64), {"ratios": [1, 0]}, r"impossible anchors: expected ratios of sides, each greater than 0, got \[1, 0\]"),
@@ -147,3 +149,18 @@ def test_a_model_of_timm_without_maps_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("timm.create_model", none)
     with pytest.raises(OptionError, match="timm's 'resnet18' gives no maps of features: expected e.g. mobilenet-v3-large.*; choose another backbone"):
         pyramid("resnet18", 2, 1, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "multiple"),
+    [((64, 64), {"backbone": "squeezenet", "levels": 2}, 16), ((64, 64), {"backbone": "resnet18"}, 32), ((32, 32, 32), {"backbone": "resnet10"}, 16)],
+)
+def test_our_one_stage_detector_on_another_backbone(size: tuple[int, ...], options: dict[str, object], multiple: int) -> None:
+    made, d = build("yolo-like", channels=1, n_out=2, size=size, width=8, **options), len(size)
+    assert made.multiple == multiple
+    truth = torch.tensor([[[4.0] * d + [24.0] * d + [0, 0, 0]]]).expand(2, 1, 2 * d + 3)
+    made(torch.randn(2, 1, *size), truth).sum().backward()
+    assert all(p.grad is not None for p in made.parameters())
+    with torch.no_grad():
+        least = made.eval()(torch.zeros(1, 1, *(multiple,) * d))
+    assert least.shape == (1, sum((multiple // stride) ** d for stride in made.strides), 2 * d + 2)

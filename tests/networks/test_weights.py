@@ -329,6 +329,14 @@ def test_the_package_s_weights_go_to_a_backbone() -> None:
     assert "conv_head.weight" in report.unexpected and len(report.loaded) > 200
 
 
+def test_a_classifier_s_weights_go_to_our_own_detector_on_that_backbone() -> None:
+    whole = build("torchvision:squeezenet1_0", channels=3, n_out=5, size=(64, 64))
+    made = build("yolo-like", channels=1, n_out=2, size=(64, 64), backbone="squeezenet", levels=2, width=8)
+    report = fit_state(whole.state_dict(), made)
+    assert torch.equal(made.backbone.features[12].squeeze.weight, whole.features[12].squeeze.weight)
+    assert not [each for each in report.missing if each.startswith("backbone.")]
+
+
 @pytest.mark.realdata
 def test_squeezenet_as_backbone_gives_the_classifier_s_maps(shared_data: Path) -> None:
     """Away from the border, which is padded in the backbone alone, the same maps, shifted by its padding."""

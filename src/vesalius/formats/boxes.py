@@ -93,11 +93,10 @@ def checked(marked: Sequence[MarkedBox], grid: Grid, target: TargetSpec, where: 
         low, high = _on_grid(box, grid, where)
         inside = np.maximum(low, 0), np.minimum(high, grid.shape)
         if why := _unusable(low, high, inside, grid):
-            aside.append(f"box {number} ({box.name}) of {where} {why}; it is set aside")
+            aside.append(f"box {number} ({box.name}) of {where} {why}")
             continue
         if (inside[0] - low > EDGE_SAMPLES).any() or (high - inside[1] > EDGE_SAMPLES).any():
-            out = f"reaches out of the image of {_size(grid.shape)}; it is cut at the border"
-            clipped.append(f"box {number} ({box.name}) of {where}, {_words(low, high)}, {out}")
+            clipped.append(f"box {number} ({box.name}) of {where} reaches out of the image of {_size(grid.shape)}: {_words(low, high)}")
         held.append((*inside, box))
     return Checked(_truth(held, target, grid.ndim, tuple(aside)), tuple(clipped))
 

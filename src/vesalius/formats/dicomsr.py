@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 
 from vesalius.core.cohort import MarkedBox, Source
 from vesalius.core.geometry import Grid
 from vesalius.errors import FormatError
 from vesalius.formats.dicom import groups_of, headers_of, parsed
-from vesalius.formats.dicomgeometry import flat_grid, plane_of, stack_of
+from vesalius.formats.dicomgeometry import Gaps, flat_grid, plane_of, stack_of
 from vesalius.formats.dicommarks import created_at, reading
 
 SR_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.35")
@@ -29,9 +30,10 @@ CLASS, RISK = "CLASS", "RISK"
 GROUP, FINDING, REGION, SURFACE = ("DCM", "125007"), ("DCM", "121071"), ("DCM", "111030"), ("DCM", "121231")
 CERTAINTY, CANCER = ("DCM", "111012"), ("DCM", "111047")
 PURPOSE, BOUNDED = ("DCM", "130400"), ("SCT", "75958009")
-TRACKING, OBSERVER, DEVICE = ("DCM", "112039"), ("DCM", "121005"), ("DCM", "121007")
+TRACKING, TRACKING_UID, OBSERVER, DEVICE = ("DCM", "112039"), ("DCM", "112040"), ("DCM", "121005"), ("DCM", "121007")
 AREAS = ("POLYLINE", "POLYGON", "MULTIPOINT", "CIRCLE", "ELLIPSE", "ELLIPSOID")
 """Graphic types with an extent; a point has none."""
+UNDEFINED = 0xFFFFFFFF
 ON_SLICE = 0.25
 """A contour nearer than this to the middle of a slice (in slices) is drawn on it: its object fills the slice."""
 
@@ -51,13 +53,14 @@ class Region:
 class Group:
     """One measurement group: what was found and where.
 
-    ``bounding``: its region is stated to be a box around the object rather than its outline. ``facts``: ``score`` and ``risk`` (0 .. 1), where stated.
+    ``bounding``: its region is stated to be a box around the object rather than its outline. ``tracking_uid``: stays with the object.
+    ``facts``: ``score`` and ``risk`` (0 .. 1), where stated.
     """
 
     name: str
     regions: tuple[Region, ...]
     bounding: bool = False
-    tracking: str = ""
+    tracking_uid: str = ""
     facts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -84,6 +87,7 @@ def report_of(path: str) -> Report:
     source = Source("dicom-sr", path)
     with reading(source):
         item = parsed(path)
+        _whole(item, path)
         if str(item.get("SOPClassUID") or "") not in SR_CLASSES:
             raise FormatError("the DICOM file is no structured report", where=path, expected="Enhanced, Comprehensive or Comprehensive 3D SR",
                               got=item.get("Modality") or "no modality")
@@ -98,6 +102,15 @@ def report_of(path: str) -> Report:
         return Report(path, groups, tuple(str(each.SeriesInstanceUID) for each in evidence),
                       tuple(str(one.ReferencedSOPInstanceUID) for each in evidence for one in each.get("ReferencedSOPSequence") or []),
                       created_at(item), item.get("VerificationFlag") == "VERIFIED", bool(observers) and set(observers) == {DEVICE})
+
+
+def _whole(item: Dataset, path: str) -> None:
+    """The parser takes a file that ends within a sequence for one with fewer groups: compare what each element states with what is there."""
+    for tag in item.keys():
+        raw = item.get_item(tag)
+        if isinstance(raw, RawDataElement) and raw.value is not None and raw.length != UNDEFINED and len(raw.value) < raw.length:
+            raise FormatError("the file is truncated", where=path, expected=f"{raw.length} bytes of {raw.tag}", got=len(raw.value),
+                              do="fetch it again, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,8 @@ def placed(source: Source) -> Placed:
             return Placed(flat_grid(held[0], flat), planes, frame_uid)
         if not all(plane.located for plane in held):
             return Placed(Grid.plain((len(places), *flat)), planes, frame_uid)
-        stack = stack_of(held, flat, [str(place) for place in places if place[0] >= 0], source.path, "fill" if -1 in dict(places) else "refuse")
+        gaps: Gaps = "fill" if len(held) < len(places) else "refuse"
+        stack = stack_of(held, flat, [str(place) for place in places if place[0] >= 0], source.path, gaps)
         return Placed(stack.grid, planes, frame_uid)
 
 
@@ -223,9 +237,10 @@ def _group(item: Dataset) -> Group | None:
     regions = tuple(_region(each) for each in held if each.get("ValueType") in ("SCOORD", "SCOORD3D") and _concept(each) in (REGION, SURFACE))
     if own is None and not regions:
         return None
-    tracking = next((str(each.get("TextValue")) for each in held if _concept(each) == TRACKING), "")
+    tracking, uid = (next((str(each.get(keyword)) for each in held if _concept(each) == concept), "")
+                     for concept, keyword in ((TRACKING, "TextValue"), (TRACKING_UID, "UID")))
     purposes = [_coded(each.get("ConceptCodeSequence")) for each in _below(item) if _concept(each) == PURPOSE]
-    return Group((_meaning(own) if own is not None else "") or tracking or "object", regions, BOUNDED in purposes, tracking, _facts(held))
+    return Group((_meaning(own) if own is not None else "") or tracking or "object", regions, BOUNDED in purposes, uid, _facts(held))
 
 
 def _facts(held: Sequence[Dataset]) -> dict[str, float]:

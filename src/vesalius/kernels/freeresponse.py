@@ -81,7 +81,8 @@ class Counts:
         true, false, truth = np.stack([self.true, self.false, self.truth]) @ weights
         excess, n = self.excess, weights.sum(0)
         counted = [ratio(np.abs(excess) @ weights, n), ratio(excess @ weights, n)]
-        return np.stack([ratio(true, truth), ratio(true, true + false), ratio(2 * true, true + false + truth), *counted])
+        both = np.where(truth > 0, true + false + truth, 0.0)  # without a true box there is nothing to be found
+        return np.stack([ratio(true, truth), ratio(true, true + false), ratio(2 * true, both), *counted])
 
     @property
     def excess(self) -> np.ndarray:

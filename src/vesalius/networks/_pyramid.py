@@ -29,6 +29,10 @@ VOLUME_BLOCKS = {"resnet10": (1, 1, 1), "resnet18": (2, 2, 2), "resnet34": (3, 4
 VOLUME_WIDTHS = (32, 64, 128, 256)
 """3-D: half of those of the 2-D networks, whose maps have an axis less."""
 
+VOLUMES = dict(zip((4, 8, 16), VOLUME_WIDTHS, strict=False))
+SQUEEZED = {4: 256, 8: 512, 16: 512}
+"""Channels of SqueezeNet's maps at their strides."""
+
 
 class Pyramid(nn.Module):
     """Maps of a backbone, all of ``width`` channels, each informed by the coarser ones; ``strides`` of the maps, the finest first.
@@ -68,21 +72,41 @@ def pyramid(name: str, ndim: int, channels: int, finest: int, width: int) -> Pyr
     if finest not in (4, 8, 16) or width < 8 or width % 8:
         given = f"finest {finest}, width {width}"
         raise OptionError("impossible pyramid of features", expected="finest 4, 8 or 16, a width that is a multiple of 8", got=given)
-    wanted = [stride for stride in (4, 8, 16, 32) if finest <= stride <= DEEPEST[ndim]]
-    plain = name.lower().replace("_", "-")
-    if ndim == 3:
-        body, widths = _volume(plain, channels, wanted)
-    elif plain == "squeezenet":
-        wanted = [stride for stride in wanted if stride <= 16]
-        body, widths = Fires(channels, wanted), [{4: 256, 8: 512, 16: 512}[stride] for stride in wanted]
-    else:
-        body, widths = _timm(name, channels, wanted)
+    deepest = 16 if plain_name(name) == "squeezenet" else DEEPEST[ndim]
+    wanted = [stride for stride in (4, 8, 16, 32) if finest <= stride <= deepest]
+    body, widths = body_of(name, ndim, channels, wanted)
     return Pyramid(body, ndim, widths, wanted, width, pooled=ndim == 2)
+
+
+def plain_name(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def body_of(name: str, ndim: int, channels: int, wanted: Sequence[int]) -> tuple[nn.Module, list[int]]:
+    """A backbone that gives its maps at the strides ``wanted``, the finest first, and the channels of each; see `pyramid`.
+
+    Raises
+    ------
+    OptionError: an unknown backbone, or one without maps at these strides.
+    """
+    plain = plain_name(name)
+    given = {"squeezenet": SQUEEZED} if ndim == 2 else dict.fromkeys(VOLUME_BLOCKS, VOLUMES)
+    if plain in given and not set(wanted) <= set(given[plain]):
+        raise _without_maps(name, wanted, list(given[plain]))
+    if ndim == 3:
+        return _volume(plain, channels, wanted)
+    if plain == "squeezenet":
+        return Fires(channels, wanted), [SQUEEZED[stride] for stride in wanted]
+    return _timm(name, channels, wanted)
+
+
+def _without_maps(name: str, wanted: Sequence[int], strides: Sequence[int]) -> OptionError:
+    return OptionError(f"the backbone '{name}' has no maps at these strides", expected=wanted, got=strides, do="choose another backbone or 'finest'")
 
 
 def _timm(name: str, channels: int, wanted: Sequence[int]) -> tuple[nn.Module, list[int]]:
     timm = library("timm")
-    theirs = TIMM.get(name.lower().replace("_", "-"), name.removeprefix("timm:"))
+    theirs = TIMM.get(plain_name(name), name.removeprefix("timm:"))
     if not timm.is_model(theirs):
         raise unknown("backbone", name, [*TIMM, "squeezenet", *timm.list_models(f"{theirs[:4]}*")])
     options = {"features_only": True, "in_chans": channels, "pretrained": False}
@@ -91,7 +115,7 @@ def _timm(name: str, channels: int, wanted: Sequence[int]) -> tuple[nn.Module, l
     except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
         raise OptionError(f"timm's '{theirs}' gives no maps of features", expected=f"e.g. {', '.join(TIMM)}", do="choose another backbone") from error
     if not set(wanted) <= set(strides):
-        raise OptionError(f"the backbone '{name}' has no maps at these strides", expected=wanted, got=strides, do="choose another backbone or 'finest'")
+        raise _without_maps(name, wanted, strides)
     made = timm.create_model(theirs, **options, out_indices=tuple(strides.index(stride) for stride in wanted))
     return made, made.feature_info.channels()
 
@@ -118,24 +142,25 @@ class Fires(nn.Module):
 class Volume(nn.Module):
     """MONAI's n-D ResNet up to stride 16, with its names of weights."""
 
-    def __init__(self, channels: int, blocks: Sequence[int], n: int) -> None:
+    def __init__(self, channels: int, blocks: Sequence[int], wanted: Sequence[int]) -> None:
         super().__init__()
         made = library("monai.networks.nets").ResNet(
             "basic", [*blocks, 1], list(VOLUME_WIDTHS), spatial_dims=3, n_input_channels=channels, conv1_t_stride=2, feed_forward=False, bias_downsample=False,
         )
         self.conv1, self.bn1, self.act, self.maxpool = made.conv1, made.bn1, made.act, made.maxpool
-        self.layer1, self.layer2, self.layer3, self.n = made.layer1, made.layer2, made.layer3, n
+        self.layer1, self.layer2, self.layer3, self.wanted = made.layer1, made.layer2, made.layer3, list(wanted)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
         maps = []
-        for stage in (self.layer1, self.layer2, self.layer3):
+        for stride, stage in zip(VOLUMES, (self.layer1, self.layer2, self.layer3), strict=True):
             x = stage(x)
-            maps.append(x)
-        return maps[-self.n :]
+            if stride in self.wanted:
+                maps.append(x)
+        return maps
 
 
 def _volume(name: str, channels: int, wanted: Sequence[int]) -> tuple[nn.Module, list[int]]:
     if name not in VOLUME_BLOCKS:
         raise unknown("backbone in 3-D", name, list(VOLUME_BLOCKS))
-    return Volume(channels, VOLUME_BLOCKS[name], len(wanted)), list(VOLUME_WIDTHS[:3])[-len(wanted) :]
+    return Volume(channels, VOLUME_BLOCKS[name], wanted), [VOLUMES[stride] for stride in wanted]

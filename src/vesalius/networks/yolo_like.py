@@ -17,6 +17,7 @@ from vesalius.errors import OptionError
 from vesalius.networks._base import NetworkInfo, enter
 from vesalius.networks._layers import layer, norm
 from vesalius.networks._points import point_loss, points_of
+from vesalius.networks._pyramid import body_of
 
 RARE = 0.01
 """Probability of every class at the start (Lin et al., *Focal loss*, ICCV 2017)."""
@@ -102,13 +103,18 @@ class YoloLike(nn.Module):
 
     def __init__(
         self, channels: int, n_out: int, ndim: int, widths: Sequence[int], depths: Sequence[int], levels: int, width: int, risk: bool, kind: str,
+        body: str | None = None,
     ) -> None:
         super().__init__()
         self.ndim, self.n_out, self.risk = ndim, n_out, risk
         self.strides = [2 ** (len(widths) - levels + 1 + i) for i in range(levels)]
         self.multiple = self.strides[-1]
-        self.backbone = Backbone(ndim, channels, widths, depths, levels, kind)
-        self.neck = Neck(ndim, widths[-levels:], width, kind)
+        self.backbone: nn.Module
+        if body is None:
+            self.backbone, given = Backbone(ndim, channels, widths, depths, levels, kind), list(widths[-levels:])
+        else:
+            self.backbone, given = body_of(body, ndim, channels, self.strides)
+        self.neck = Neck(ndim, given, width, kind)
         self.heads = nn.ModuleList(Head(ndim, width, n_out, kind) for _ in range(levels))
 
     def forward(self, x: torch.Tensor, truth: torch.Tensor | None = None) -> torch.Tensor:
@@ -134,7 +140,7 @@ class YoloLike(nn.Module):
 
 def yolo_like(
     channels: int, n_out: int, size: tuple[int, ...], width: int = 16, depths: Sequence[int] | None = None, finest: int | None = None, levels: int = 3,
-    neck: int | None = None, risk: bool = False, norm: str = "batch",
+    neck: int | None = None, risk: bool = False, norm: str = "batch", backbone: str | None = None,
 ) -> nn.Module:
     """A one-stage detector.
 
@@ -146,10 +152,12 @@ def yolo_like(
     levels: maps that answer, each twice as coarse as the one before.
     neck: channels of the pyramid, four times ``width`` by default. risk: the last of ``n_out`` is the risk of a box.
     norm: ``"batch"`` or ``"group"``.
+    backbone: another backbone by name (`_pyramid.pyramid`), e.g. one that pretrained weights fit; None for our own. ``squeezenet`` has maps at
+        strides 4, 8 and 16 only (``levels=2``).
 
     Raises
     ------
-    OptionError: strides, levels or depths that cannot be.
+    OptionError: strides, levels or depths that cannot be; an unknown backbone, or one without maps at these strides.
     """
     ndim = len(size)
     finest = finest or (8 if ndim == 2 else 4)
@@ -161,7 +169,7 @@ def yolo_like(
     chosen = list(depths) if depths is not None else [min(i, 2) for i in range(n)]
     if len(chosen) != n or min(chosen) < 0:
         raise OptionError("impossible 'yolo-like'", expected=f"depths for {n} stages", got=chosen)
-    return YoloLike(channels, n_out, ndim, widths, chosen, levels, neck or 4 * width, risk, norm)
+    return YoloLike(channels, n_out, ndim, widths, chosen, levels, neck or 4 * width, risk, norm, backbone)
 
 
 PAPER = "Redmon et al., YOLO, CVPR 2016; Tian et al., FCOS, ICCV 2019; Feng et al., TOOD, ICCV 2021"

@@ -9,6 +9,7 @@ from typing import Any
 
 from vesalius.errors import DataError, OptionError
 from vesalius.phantoms.broken import make_broken
+from vesalius.phantoms.brokenboxes import make_broken_boxes
 from vesalius.phantoms.cells import make_cells
 from vesalius.phantoms.clip import make_clip
 from vesalius.phantoms.dicom import make_dicom
@@ -37,6 +38,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "nodules": (make_nodules, 40),
     "clip": (make_clip, 60),
     "broken": (make_broken, 24),
+    "broken-boxes": (make_broken_boxes, 12),
 }
 """Kind: what makes it, and how many images (for ``dicom`` series) when ``n`` is left out."""
 

@@ -113,7 +113,7 @@ def test_one_class_is_read_for_check_to_refuse(tmp_path: Path) -> None:
 def test_technical_folders_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     root = folders(tmp_path, *names)
     assert ClassFolders.matches(Given(str(root))) is None
-    with pytest.raises(DataError, match="the images have no labels.*a folder a class, a table with a label column, masks or boxes|is a picture and no label map"):
+    with pytest.raises(DataError, match="the images have no labels.*a folder a class, .*masks or boxes|is a picture and no label map"):
         recognise(root)
 
 

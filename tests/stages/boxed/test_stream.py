@@ -191,6 +191,12 @@ def test_the_box_is_drawn_where_it_lies() -> None:
     assert not np.ptp(picture[25:35, 35:55], axis=-1).any(), "the inside is free"
 
 
+def test_frames_of_16_bits_are_shown_too() -> None:
+    ramp = np.linspace(0, 4000, 60 * 80).reshape(1, 60, 80).astype(np.uint16)
+    picture = drawn(Study(ramp, Grid.plain((60, 80)), bits=12), Tracks(np.zeros(0, np.int64), Detected.empty(2)), ("cell",))
+    assert picture.shape == (60, 80, 3) and picture.dtype == np.uint8 and picture[0].mean() < 20 < 200 < picture[-1].mean()
+
+
 def test_the_risk_of_each_object_is_in_the_table(clip: Truth, tmp_path: Path) -> None:
     table = pd.read_csv(stream(Blobs(risk=True), clip.path / "frames", tmp_path, limit=3).table)
     assert table.columns[-1] == "risk" and set(table.risk) == {0.25}
@@ -220,8 +226,8 @@ def test_a_camera_drops_old_frames_instead_of_falling_behind(tmp_path: Path, mon
     camera = Camera(60)
     monkeypatch.setattr(streaming, "open_frames", lambda source: camera)
     made = stream(Blobs(wait_s=0.02), 0, tmp_path)
-    assert made.dropped >= 20 and made.frames + made.dropped == 60 and camera.closed
-    assert made.latency_ms["end_to_end"]["p95"] < 1000 * (0.02 + 0.02 + 0.04), "no frame waits for more than the one before it"
+    assert made.dropped >= 10 and made.frames + made.dropped == 60 and camera.closed
+    assert made.latency_ms["end_to_end"]["p95"] < 400, "in milliseconds; a queue would have grown to 900"
     assert json.loads(made.record.read_text())["dropped"] == made.dropped
 
 
@@ -256,13 +262,15 @@ def test_a_watch_keeps_the_first_frame_apart() -> None:
 
 @pytest.mark.slow
 def test_what_is_written_survives_a_kill(clip: Truth, tmp_path: Path) -> None:
-    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_stream import Blobs; from vesalius.stages.boxed.stream import stream\n"
-            f"stream(Blobs(wait_s=0.2), {str(clip.path / 'frames')!r}, {str(tmp_path / 'out')!r})")
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_stream import Blobs, streaming\n"
+            f"streaming.RECORD_S = 0.3; streaming.stream(Blobs(wait_s=0.2), {str(clip.path / 'frames')!r}, {str(tmp_path / 'out')!r})")
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
     table, deadline = tmp_path / "out" / "tracks.csv", time.monotonic() + 60
-    while time.monotonic() < deadline and not (table.exists() and table.read_text().count("\n") > 8):
+    while time.monotonic() < deadline and not (table.with_name("stream.json").exists() and table.read_text().count("\n") > 8):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     rows: Any = pd.read_csv(table)
+    record = json.loads((tmp_path / "out" / "stream.json").read_text("utf-8"))
+    assert record["state"] == "running" and record["frames"] >= 1 and record["latency_ms"]["detect"]["p50"] >= 200
     assert len(rows) >= 7 and rows.notna().drop(columns="time_s").all(axis=None) and (rows.frame.diff().dropna() >= 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from vesalius.errors import DataError, LabelError
 from vesalius.formats.building import Row, cohort_of
 from vesalius.formats.given import Given
 from vesalius.formats.layouts._pairing import named
+from vesalius.formats.layouts._roles import FOLDERS
 from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.layouts.paired_masks import patients_of
 from vesalius.formats.layouts.table import beside
@@ -78,6 +80,7 @@ def nearest(names: Sequence[str], path: str) -> str | None:
     """
     mine = PurePosixPath(path).parts[:-1]
     names = [name for name in names if not _apart(mine, PurePosixPath(name).parts[:-1])]
+    names = [name for name in names if not _of_masks(name)] or names
     if len(names) < 2:
         return names[0] if names else None
     scored = sorted(((_shared(mine, PurePosixPath(name).parts[:-1]), name) for name in names), key=lambda each: each[0], reverse=True)
@@ -89,8 +92,21 @@ def nearest(names: Sequence[str], path: str) -> str | None:
 
 def _apart(mine: Sequence[str], theirs: Sequence[str]) -> bool:
     """Whether the folders of both name parts of a split, and different ones: numbers often start again in each."""
-    parts, others = ({split for folder in folders if (split := split_of(folder))} for folders in (mine, theirs))
+    parts, others = ({split for folder in folders if (split := part_of(folder))} for folders in (mine, theirs))
     return bool(parts and others and not parts & others)
+
+
+def part_of(folder: str) -> str | None:
+    """The part of an official split that a folder is, also with a year.
+
+    >>> part_of("val2017")
+    'validation'
+    """
+    return split_of(re.sub(r"[\W_]*\d{4}$", "", folder))
+
+
+def _of_masks(name: str) -> bool:
+    return any(FOLDERS.get(folder.lower()) == "mask" for folder in name.split("/")[:-1])
 
 
 def _shared(mine: Sequence[str], theirs: Sequence[str]) -> tuple[int, int]:

@@ -11,9 +11,8 @@ from typing import Any
 from vesalius.core.cohort import Cohort, MarkedBox
 from vesalius.errors import DataError, FormatError
 from vesalius.formats.given import LAYOUTS, Given, Layout
-from vesalius.formats.layouts._boxed import RULED_OUT, Gathered, boxes_cohort, nearest, truth_value, whole
+from vesalius.formats.layouts._boxed import RULED_OUT, Gathered, boxes_cohort, nearest, part_of, truth_value, whole
 from vesalius.formats.layouts._pairing import named
-from vesalius.formats.layouts.class_folders import split_of
 
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 PREFERRED = "instances"
@@ -147,8 +146,8 @@ def _around(polygons: Any) -> list[float]:
 def _split(name: str) -> str | None:
     """``instances_val2017.json``, ``test.json``, or a file in a folder of that name."""
     *folders, base = name.split("/")
-    words = [re.sub(r"\d+$", "", word) for word in re.split(r"[^0-9a-z\u4e00-\u9fff]+", base.lower().removesuffix(".json"))]
-    return next((split for word in (*words, *reversed(folders)) if (split := split_of(word))), None)
+    words = re.split(r"[^0-9a-z\u4e00-\u9fff]+", base.lower().removesuffix(".json"))
+    return next((split for word in (*words, *reversed(folders)) if (split := part_of(word))), None)
 
 
 def _image(given: Given, name: str, file_name: str) -> str | None:

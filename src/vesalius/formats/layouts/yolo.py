@@ -11,11 +11,10 @@ from pathlib import Path
 from vesalius.core.cohort import Cohort, MarkedBox, Source
 from vesalius.errors import DataError, FormatError
 from vesalius.formats.given import LAYOUTS, Given, Layout
-from vesalius.formats.layouts._boxed import RULED_OUT, Gathered, boxes_cohort, nearest
+from vesalius.formats.layouts._boxed import RULED_OUT, Gathered, boxes_cohort, nearest, part_of
 from vesalius.formats.layouts._pairing import named
 from vesalius.formats.layouts._roles import FOLDERS
 from vesalius.formats.layouts._yolofiles import NOT_LABELS, Described, described
-from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.matching import stem
 from vesalius.formats.opening import header
 
@@ -117,7 +116,7 @@ def _is_box(parts: list[str]) -> bool:
 
 def _folders(given: Given) -> dict[str, str]:
     """The part of the split that a folder of the image stands for."""
-    splits = {name: next((split for folder in name.split("/")[:-1] if (split := split_of(folder))), None) for name, _ in given.found.items}
+    splits = {name: next((split for folder in name.split("/")[:-1] if (split := part_of(folder))), None) for name, _ in given.found.items}
     return {name: split for name, split in splits.items() if split}
 
 

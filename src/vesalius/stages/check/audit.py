@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from vesalius.core.cohort import Cohort
-from vesalius.core.target import SEVERAL, missing, text_of
+from vesalius.core.target import MARKED, SEVERAL, missing, text_of
 from vesalius.errors import DataError, LabelError, TooFewError
 from vesalius.kernels.fingerprint import Pair
-from vesalius.stages.check.facts import Fact, structures
+from vesalius.stages.check.facts import Fact, boxes_of, structures
 
 Severity = Literal["error", "warning", "info"]
 SHOWN = 20
@@ -22,6 +22,14 @@ MIN_CASES = 5  # of a target of masks: every case holds thousands of samples
 FEW_CASES = MIN_IMAGES
 MIN_GROUPS = 3  # independent patients (or duplicate clusters) of a class: one each for training, validation and test
 BIT_NAMES = {True: "colour", False: "grey"}
+
+MARKS = {
+    "mask": ("a mask", "every mask is empty", "a structure in at least some images", "masks of background only",
+             "give the right masks, or name the numbers with --label NAME=NUMBER", "a structure", "too few masks hold anything"),
+    "boxes": ("boxes (or say that there is nothing)", "no image has a box", "boxes in at least some images", "images without any box that can be used",
+              "give the right files of boxes, or look at the boxes that the audit set aside", "a class", "too few images have boxes"),
+}
+"""Words for what is marked: what an image has, and what is said where nothing, or too little, is marked."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +108,15 @@ class Audit:
             "issues": [issue.to_dict() for issue in self.issues], "duplicates": self._duplicates(),
             "n_clusters": len(set(self.twins.clusters.values())), "crossing": dict(self.twins.crossing),
             "excluded": dict(self.excluded), "seconds": round(self.seconds, 2),
-        } | ({"masks": self.masks()} if cohort.target.kind == "mask" else {})
+        } | ({"masks": self.masks()} if cohort.target.kind == "mask" else {"boxes": self.boxes()} if cohort.target.kind == "boxes" else {})
 
     def masks(self) -> dict[str, dict[str, Any]]:
         """For each structure: in how many cases it is, its median size there with the unit, and its median number of parts."""
         return structures(self.cohort, self.facts)
+
+    def boxes(self) -> dict[str, dict[str, Any]]:
+        """For each class: ``n`` boxes in ``images``, and their ``median_size`` (root of the area, cube root of the volume) in ``unit``."""
+        return boxes_of(self.cohort, self.facts)
 
     def _duplicates(self) -> dict[str, Any]:
         ids = [case.id for case in self.cohort.cases]
@@ -117,8 +129,8 @@ class Audit:
         Raises
         ------
         DataError: no image, or none that can be used. LabelError: no label, or one class only.
-        TooFewError: fewer than 10 images (5 with masks), one patient only, or a class with fewer than 3 patients (for masks:
-            no structure in as many). ``by="image"`` does not ask for patients.
+        TooFewError: fewer than 10 images (5 with masks or boxes), one patient only, or a class with fewer than 3 patients (for masks
+            and boxes: no class in as many). ``by="image"`` does not ask for patients.
         """
         root, n = self.cohort.root, len(self.cohort)
         if not n:
@@ -128,13 +140,13 @@ class Audit:
             reason = Counter(self.excluded.values()).most_common(1)[0][0]
             kind: type[DataError] = LabelError if reason == "no label" else DataError
             raise kind("none of the images can be used", where=root, got=f"{n} images, most of them: {reason}", do="look at the files that the audit names")
-        is_mask = self.cohort.target.kind == "mask"
-        least, what = (MIN_CASES, "a mask") if is_mask else (MIN_IMAGES, "a label")
+        marked = self.cohort.target.kind in MARKED
+        least, what = (MIN_CASES, f"{MARKS[self.cohort.target.kind][0]}") if marked else (MIN_IMAGES, "a label")
         if len(used) < least:
             raise TooFewError("too few images", where=root, expected=f"at least {least} that can be read and have {what}", got=len(used), do="add images")
         self._raise_if_few_patients(used, by)
-        if is_mask:
-            self._raise_if_few_masks(used, by)
+        if marked:
+            self._raise_if_few_marks(used, by)
         else:
             self._raise_if_few_of_a_class(used, by)
 
@@ -145,16 +157,15 @@ class Audit:
             advice = f"add patients, or name the right column with --patient (known from: {self.cohort.patient_evidence or 'nothing'})"
             raise TooFewError("too few patients to test on others", where=self.cohort.root, expected=f"at least {MIN_GROUPS} patients", got=got, do=advice)
 
-    def _raise_if_few_masks(self, used: list[int], by: str) -> None:
-        root, groups = self.cohort.root, self._groups_per_class(used, by)
+    def _raise_if_few_marks(self, used: list[int], by: str) -> None:
+        root, groups, words = self.cohort.root, self._groups_per_class(used, by), MARKS[self.cohort.target.kind]
         if not any(groups.values()):
-            raise LabelError("every mask is empty", where=root, expected="a structure in at least some images", got=f"{len(used)} masks of background only",
-                             do="give the right masks, or name the numbers with --label NAME=NUMBER")
+            raise LabelError(words[1], where=root, expected=words[2], got=f"{len(used)} {words[3]}", do=words[4])
         if max(groups.values()) < MIN_GROUPS:
             unit = "patients" if by == "patient" else "distinct images"
             name = max(groups, key=lambda each: groups[each])
-            told = f"a structure in at least {MIN_GROUPS} {unit} (training, validation and test)"
-            raise TooFewError("too few masks hold anything", where=root, expected=told, got=f"'{name}' in {groups[name]}", do="add images that show it")
+            told = f"{words[5]} in at least {MIN_GROUPS} {unit} (training, validation and test)"
+            raise TooFewError(words[6], where=root, expected=told, got=f"'{name}' in {groups[name]}", do="add images that show it")
         if by == "patient" and any(issue.code == "slices" for issue in self.issues):
             raise TooFewError("the images look like slices of one volume", where=root, expected=f"at least {MIN_GROUPS} patients",
                               got="one patient, as it seems",

@@ -13,13 +13,15 @@ import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from vesalius.core.boxes import BoxTruth
 from vesalius.core.cohort import Case, Cohort, Source
 from vesalius.core.study import Study
-from vesalius.core.target import TargetSpec
+from vesalius.core.target import MARKED, TargetSpec
 from vesalius.errors import DataError, FormatError
 from vesalius.formats import case_hash, image_hash, open_case
+from vesalius.formats.boxes import Checked, checked_boxes
 from vesalius.kernels.fingerprint import fingerprint
-from vesalius.stages.check.marks import Marks, marks_of, print_inside, problem_of
+from vesalius.stages.check.marks import Marks, box_problem_of, marks_of, print_inside, problem_of
 
 Progress = Callable[[int, int, str], None]
 CHUNK = 64
@@ -32,10 +34,10 @@ class Fact:
     """One image as it was read.
 
     ``problem`` is None, ``empty``, ``truncated``, ``unreadable``, ``constant``, ``no_numbers``, ``channel_grids``, or concerns the
-    masks (`marks.problem_of`); ``told`` is the sentence for it.
+    masks or boxes (`marks.problem_of`, `marks.box_problem_of`); ``told`` is the sentence for it.
     ``shape`` is ``((Z,) Y, X)``; ``nan`` counts samples that are not finite; ``axes`` are the grid's (LPS letters)
     where the file states them, ``spacing_mm`` likewise (empty otherwise); ``marks`` is what the masks hold (None: there are none, or
-    they cannot be used); ``hash`` is of the image, ``sealed`` of image and masks ("" without masks);
+    they cannot be used), ``boxes`` likewise the boxes; ``hash`` is of the image, ``sealed`` of image and masks or boxes ("" without);
     ``low``/``high`` bound the samples; ``print`` is the fingerprint (None when unreadable).
     """
 
@@ -57,6 +59,7 @@ class Fact:
     channels: int = 0
     spacing_mm: tuple[float, ...] = ()
     marks: Marks | None = None
+    boxes: Checked | None = None
     sealed: str = ""
 
 
@@ -80,7 +83,7 @@ def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None
     ------
     DataError: a worker process died (usually: out of memory).
     """
-    size = CHUNK_MASKS if cohort.target.kind == "mask" else CHUNK
+    size = CHUNK_MASKS if cohort.target.kind == "mask" or (cohort.target.kind == "boxes" and cohort.ndim == 3) else CHUNK
     chunks = [Chunk(cohort.cases[i : i + size], cohort.target) for i in range(0, len(cohort), size)]
     found: list[Fact] = []
     for part in _read(chunks, jobs or _cores()):
@@ -91,7 +94,7 @@ def gather(cohort: Cohort, *, jobs: int | None = None, progress: Progress | None
 
 
 def fact_of(case: Case, target: TargetSpec | None = None) -> Fact:
-    """Read one image, hash it and take its fingerprint; for a target of masks open these too."""
+    """Read one image, hash it and take its fingerprint; for a target of masks or boxes open these too."""
     known = Fact(case.id, suffix=_suffix(case.source), n_bytes=_size(case.source))
     digest = ""
     try:
@@ -100,7 +103,9 @@ def fact_of(case: Case, target: TargetSpec | None = None) -> Fact:
     except DataError as error:
         return _with(known, hash=digest, problem=_kind(known, error), told=str(error))
     fact = _seen(_with(known, hash=digest), study, joined=bool(case.channels))
-    return _marked(fact, case, target, study) if target is not None and target.kind == "mask" and fact.problem is None else fact
+    if target is None or target.kind not in MARKED or fact.problem is not None:
+        return fact
+    return (_marked if target.kind == "mask" else _boxed)(fact, case, target, study)
 
 
 def _marked(fact: Fact, case: Case, target: TargetSpec, study: Study) -> Fact:
@@ -109,6 +114,13 @@ def _marked(fact: Fact, case: Case, target: TargetSpec, study: Study) -> Fact:
         return _with(fact, marks=marks_of(case, target, study), sealed=case_hash(case, fact.hash), print=fact.print if inside is None else inside)
     except DataError as error:
         return _with(fact, problem=problem_of(error), told=str(error))
+
+
+def _boxed(fact: Fact, case: Case, target: TargetSpec, study: Study) -> Fact:
+    try:
+        return _with(fact, boxes=checked_boxes(case, target, study), sealed=case_hash(case, fact.hash))
+    except DataError as error:
+        return _with(fact, problem=box_problem_of(error, case), told=str(error))
 
 
 def _cores() -> int:
@@ -209,3 +221,36 @@ def structures(cohort: Cohort, facts: Sequence[Fact]) -> dict[str, dict[str, Any
         table[name] = {"n_cases": len(mine), "median_size": float(np.median(sizes)) if sizes else None, "unit": unit,
                        "median_parts": float(np.median(parts)) if parts else None}
     return table
+
+
+def boxes_of(cohort: Cohort, facts: Sequence[Fact]) -> dict[str, dict[str, Any]]:
+    """For each class: boxes that are judged (``n``), images with one (``images``), and the median over boxes of their size (the root of the
+    area, the cube root of the volume) in ``unit``: mm where every image states its spacing, else pixel.
+    """
+    seen = [fact for fact in facts if fact.boxes]
+    known = bool(seen) and all(fact.spacing_mm for fact in seen)
+    table = {}
+    for k, name in enumerate(cohort.target.classes):
+        sizes = [_sizes(fact, k, known) for fact in seen]
+        every = np.concatenate([*sizes, np.zeros(0)])
+        table[name] = {"n": len(every), "images": sum(len(each) > 0 for each in sizes), "median_size": float(np.median(every)) if len(every) else None,
+                       "unit": "mm" if known else "pixel"}
+    return table
+
+
+def _sizes(fact: Fact, k: int, in_mm: bool) -> np.ndarray:
+    """Geometric mean of the sides of each judged box of a class."""
+    truth = truth_of(fact)
+    sides = sides_of(truth)[(truth.labels == k) & ~truth.ignored] * (np.array(fact.spacing_mm) if in_mm else 1.0)
+    return np.asarray(sides.prod(1) ** (1 / max(1, sides.shape[1])))
+
+
+def truth_of(fact: Fact) -> BoxTruth:
+    """The boxes of one image that can be used; none where they could not be read."""
+    return fact.boxes.truth if fact.boxes else BoxTruth.empty(max(1, len(fact.shape)))
+
+
+def sides_of(truth: BoxTruth) -> np.ndarray:
+    """Extents ``[N, ndim]`` in samples."""
+    n = truth.boxes.shape[1] // 2
+    return truth.boxes[:, n:] - truth.boxes[:, :n]

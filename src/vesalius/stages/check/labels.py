@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2_contingency, rankdata
 
 from vesalius.core.cohort import Case, Cohort
-from vesalius.core.target import SEVERAL, missing, text_of
+from vesalius.core.target import MARKED, SEVERAL, missing, text_of
 from vesalius.stages.check.audit import Issue, label_counts
 from vesalius.stages.check.facts import Fact
 
@@ -33,7 +33,7 @@ def label_issues(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
 
 def _missing(cohort: Cohort) -> list[Issue]:
     files = [case.id for case in cohort.cases if unlabelled(cohort, case)]
-    if not files or cohort.target.kind == "mask":  # told by `masks`, each with its reason
+    if not files or cohort.target.kind in MARKED:  # told by `masks` and `boxes`, each with its reason
         return []
     return [Issue.of("missing_label", "warning", f"{len(files)} images have no label; they are left out.", f"{len(files)} 张影像没有标签,已排除。", files)]
 
@@ -49,7 +49,7 @@ def _balance(cohort: Cohort) -> list[Issue]:
     if cohort.target.kind == "regression":
         return []
     counts = {name: n for name, n in label_counts(cohort).items() if name != "(missing)"}
-    issues = [_absent(counts)] if any(n == 0 for n in counts.values()) else []
+    issues = [_absent(counts)] if any(n == 0 for n in counts.values()) and cohort.target.kind != "boxes" else []  # told by `boxes`
     filled = {name: n for name, n in counts.items() if n}
     if len(filled) < 2:
         return issues

@@ -19,6 +19,8 @@ from vesalius.kernels.lesions import components
 PROBLEMS = (("does not lie on the grid", "mask_grid"), ("nobody named", "mask_number"), ("overlap", "mask_overlap"), ("has no mask", "no_mask"))
 """What the error of a mask says to the code of the issue; any other is ``mask_unusable``."""
 
+BOX_PROBLEMS = (("of a class that nobody named", "box_class"), ("not of the size", "box_size"), ("has no boxes", "no_boxes"))
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -74,6 +76,12 @@ def problem_of(error: DataError) -> str:
     if isinstance(error, FormatError):
         return "mask_unreadable"
     return next((code for words, code in PROBLEMS if words in error.what), "mask_unusable")
+
+
+def box_problem_of(error: DataError, case: Case) -> str:
+    """The code of what is wrong with the boxes of a case; of boxes that are taken from masks also those of masks."""
+    known = next((code for words, code in BOX_PROBLEMS if words in error.what), None)
+    return known or (problem_of(error) if case.boxes is None else "box_unusable")
 
 
 def _exclusive(truth: np.ndarray, n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 
 from vesalius.core.cohort import Cohort
 from vesalius.formats import recognise
-from vesalius.stages.check.audit import Audit
+from vesalius.stages.check.audit import Audit, Issue
+from vesalius.stages.check.boxes import REASONS as BOX_REASONS
+from vesalius.stages.check.boxes import box_issues
+from vesalius.stages.check.boxes import labelled as labelled_by_boxes
 from vesalius.stages.check.facts import Fact, gather
 from vesalius.stages.check.labels import label_issues, unlabelled
 from vesalius.stages.check.masks import REASONS as MASK_REASONS
@@ -18,7 +21,21 @@ from vesalius.stages.check.twins import find_twins, twin_issues
 Progress = Callable[[int, int, str], None]
 ORDER = ("error", "warning", "info")
 REASONS = {"unreadable": "cannot be read", "empty": "empty file", "truncated": "truncated file", "constant": "constant image", "no_numbers": "no numbers in it",
-           "channel_grids": "channels that do not fit together", **MASK_REASONS}
+           "channel_grids": "channels that do not fit together", **MASK_REASONS, **BOX_REASONS}
+
+
+def _as_it_is(cohort: Cohort, facts: Sequence[Fact]) -> Cohort:
+    return cohort
+
+
+def _nothing(cohort: Cohort, facts: Sequence[Fact]) -> list[Issue]:
+    return []
+
+
+MARKED: dict[str, tuple[Callable[[Cohort, Sequence[Fact]], Cohort], Callable[[Cohort, Sequence[Fact]], list[Issue]]]] = {
+    "mask": (labelled, mask_issues), "boxes": (labelled_by_boxes, box_issues),
+}
+"""For kinds whose truth is marked in the image: what gives the cases their labels, and what may be wrong with the marks."""
 
 
 def check(
@@ -45,10 +62,10 @@ def audit_cohort(cohort: Cohort, *, jobs: int | None = None, progress: Progress 
     """Audit a cohort that has been recognised already; see `check`."""
     start = time.perf_counter()
     facts = gather(cohort, jobs=jobs, progress=progress)
-    is_mask = cohort.target.kind == "mask"
-    cohort = labelled(cohort, facts) if is_mask else cohort
+    label, judge = MARKED.get(cohort.target.kind, (_as_it_is, _nothing))
+    cohort = label(cohort, facts)
     twins = find_twins(cohort, facts, progress=progress)
-    issues = [*picture_issues(cohort, facts), *(mask_issues(cohort, facts) if is_mask else ()), *label_issues(cohort, facts), *twin_issues(cohort, twins)]
+    issues = [*picture_issues(cohort, facts), *judge(cohort, facts), *label_issues(cohort, facts), *twin_issues(cohort, twins)]
     issues.sort(key=lambda issue: ORDER.index(issue.severity))
     return Audit(cohort, tuple(facts), twins, tuple(issues), _excluded(cohort, facts), time.perf_counter() - start)
 

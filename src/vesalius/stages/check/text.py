@@ -20,12 +20,13 @@ WORDS = {
         "data": "Data", "images": "Images", "patients": "Patients", "target": "Target", "labels": "Labels", "sizes": "Sizes", "left": "Left out",
         "none": "Nothing was found wrong.", "more": "and {} more", "each": "each image counts as one",
         "structure": "Structure", "cases": "Cases", "size": "Median size", "parts": "Median parts",
+        "class": "Class", "boxes": "Boxes", "mm": "mm", "pixel": "pixels",
         "took": "{} images in {:.1f} s ({:.0f} a second)", "other": "{} other sizes",
     },
     "zh": {
         "data": "数据", "images": "影像", "patients": "患者", "target": "目标", "labels": "标签", "sizes": "尺寸", "left": "已排除",
         "none": "未发现问题。", "more": "另有 {} 个", "each": "每张影像视为一名患者",
-        "structure": "结构", "cases": "病例数", "size": "中位大小", "parts": "中位连通区数",
+        "structure": "结构", "cases": "病例数", "size": "中位大小", "parts": "中位连通区数", "class": "类别", "boxes": "标注框", "mm": "毫米", "pixel": "像素",
         "took": "{} 张影像,用时 {:.1f} 秒(每秒 {:.0f} 张)", "other": "其他 {} 种尺寸",
     },
 }
@@ -46,7 +47,7 @@ def print_audit(audit: Audit, console: Console, lang: Lang = "en") -> None:
         table.add_row(Text(name, "bold"), Text(value))
     console.print(table)
     console.print()
-    if audit.cohort.target.kind == "mask":
+    if mask_rows(audit)[1]:
         console.print(_structures(audit, lang))
         console.print()
     for issue in audit.issues:
@@ -75,8 +76,12 @@ def summary(audit: Audit, lang: Lang = "en") -> list[tuple[str, str]]:
 
 
 def mask_rows(audit: Audit, lang: Lang = "en") -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of structures; empty for a target without masks."""
+    """Heads and rows of the table of structures, or of classes of boxes; empty for other targets."""
     words = WORDS[lang]
+    if audit.cohort.target.kind == "boxes":
+        held = [[name, f"{facts['n']:,}", str(facts["images"]), "-" if facts["median_size"] is None else f"{facts['median_size']:,.4g} {words[facts['unit']]}"]
+                for name, facts in audit.boxes().items()]
+        return [words[key] for key in ("class", "boxes", "images", "size")], held
     if audit.cohort.target.kind != "mask":
         return [], []
     rows = [[name, str(facts["n_cases"]), "-" if facts["median_size"] is None else f"{facts['median_size']:,.4g} {facts['unit']}",
