@@ -21,12 +21,12 @@ app = typer.Typer(
     help="Point it at a folder of medical images; get back a model and a report you can believe. Research use: a doctor decides.",
 )
 
-Data = Annotated[str, typer.Argument(help="Folder of classes, folder with a table, images with masks, .npz, DICOM tree, or medmnist:NAME.")]
+Data = Annotated[str, typer.Argument(help="Folder of classes, folder with a table, images with masks or boxes, .npz, DICOM tree, or medmnist:NAME.")]
 Table = Annotated[str | None, typer.Option(help="Table with labels and clinical columns (CSV, TSV, Parquet, XLSX).")]
 Label = Annotated[str | None, typer.Option(help="Column of the label; several, comma-separated, for multi-label. Masks: NAME=NUMBER,... names the numbers.")]
 Patient = Annotated[str | None, typer.Option(help="Column or file-name pattern (regular expression) that names the patient, or 'none'.")]
 Image = Annotated[str | None, typer.Option(help="Column that names the image file.")]
-Target = Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal, regression or mask; recognised when left out.")]
+Target = Annotated[str | None, typer.Option(help="binary, multiclass, multilabel, ordinal, regression, mask or boxes; recognised when left out.")]
 Gaps = Annotated[str | None, typer.Option(help="Missing slices of a DICOM series: refuse (when left out) or fill.")]
 Layout = Annotated[str | None, typer.Option(help="How to read DATA when two readings fit.")]
 Jobs = Annotated[int | None, typer.Option(help="Worker processes for reading; all cores when left out.")]
@@ -75,7 +75,7 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed; measured when left out.")] = None,
     members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Masks: train so many networks, each without one part of the patients.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Masks, boxes: train so many networks, each without one part of the patients.")] = None,
     sensitivity: Annotated[float | None, typer.Option(help="Choose the operating point for this sensitivity.")] = None,
     split_by_image: Annotated[bool, typer.Option("--split-by-image", help="Ignore who the patient is. The report shows it in red.")] = False,
     new_split: Annotated[bool, typer.Option("--new-split", help="Do not keep the official split.")] = False,
@@ -108,12 +108,21 @@ def predict(
     pictures: Annotated[int, typer.Option(help="Heat maps for so many studies.")] = 50,
     method: Annotated[str, typer.Option(help="Explanation: gradcam or occlusion.")] = "gradcam",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    write: Annotated[str, typer.Option(help="Masks: nifti, png, dicom-seg, rtstruct (comma-separated); what suits each study when left out.")] = "",
+    write: Annotated[str, typer.Option(help="Masks: nifti, png, dicom-seg, rtstruct; boxes: coco, csv, png, dicom-sr; what suits when left out.")] = "",
     gaps: Gaps = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Boxes: DATA is a video, a folder of frames or a camera's number; objects keep their ids.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="With --stream: also write the frames with their boxes.")] = False,
+    limit: Annotated[int | None, typer.Option(help="With --stream: end after so many frames.")] = None,
 ) -> None:
-    """Findings for new studies: label, probability, heat map; or masks with their measurements."""
+    """Findings for new studies: label, probability, heat map; or masks or boxes with their measurements."""
     from vesalius.stages.predict import predict as run_predict
+    from vesalius.stages.predict import stream as run_stream
 
+    if stream:
+        with _progress() as progress:
+            streamed = run_stream(run, data, out, device=device, show=show, limit=limit, progress=progress)
+        typer.echo(f"{streamed.sentence}: {streamed.table}\nResearch use: a doctor decides.")
+        return
     kinds = tuple(name.strip() for name in write.split(",") if name.strip())
     with _progress() as progress:
         made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, gaps=gaps, progress=progress)

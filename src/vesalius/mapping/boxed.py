@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, combinations, product
@@ -39,12 +40,14 @@ class BoxedMapping(Mapping):
     """A `Mapping` whose ``reads`` are `TileReads` and whose networks detect.
 
     ``mirror`` axes: boxes of all combinations of mirror images are fused, as those of several members are. ``backends`` run the networks where
-    they are set, one for each (see `networks.backends`): a tile batch ``[B, C, *size]`` to candidates.
+    they are set, one for each (see `networks.backends`): a tile batch ``[B, C, *size]`` to candidates. ``took``: seconds of the parts of the
+    last `detect`: ``prepare``, ``network``, ``suppress``.
     """
 
     reads: TileReads  # type: ignore[assignment]
     backends: Sequence[Predict] = field(default=())
     batch: int = 4
+    took: dict[str, float] = field(default_factory=dict)
 
     reading: ClassVar[type[Reads] | type[TileReads]] = TileReads
 
@@ -63,18 +66,23 @@ class BoxedMapping(Mapping):
         """Candidates of the first member for tiles ``[B, C, *size]``: ``[B, M, 2 * ndim + n_out]``; gradients pass."""
         return self.output.predict(self.network, x.to(self.device))
 
-    def detect(self, study: Study, floor: float = LEAST_SCORE) -> Detected:
-        """The boxes of a study whose score is at least ``floor``, on its own grid.
+    def detect(self, study: Study, floor: float | None = None) -> Detected:
+        """The boxes of a study whose score is at least ``floor`` (`LEAST_SCORE`, or the lowest operating point), on its own grid.
 
         Raises
         ------
         DataError: the study has another number of axes or channels than the model reads.
         """
+        start = time.perf_counter()
         x, trace = self.encode(study)
+        self.took = {"prepare": time.perf_counter() - start, "network": 0.0}
         found = self.task.calibrated(self.detect_prepared(x))
         found = replace(found, boxes=clipped(boxes_out(found.boxes, trace), study.grid.shape))
         solid = (found.boxes[:, study.ndim :] > found.boxes[:, : study.ndim]).all(1)
-        return found.kept(solid & (found.scores >= floor))
+        least = min(LEAST_SCORE, float(self.task.thresholds().min(initial=1.0))) if floor is None else floor
+        made = found.kept(solid & (found.scores >= least))
+        self.took["suppress"] = time.perf_counter() - start - sum(self.took.values())
+        return made
 
     def detect_prepared(self, x: np.ndarray) -> Detected:
         """The boxes of a prepared study ``[C, (Z,) Y, X]`` in its samples, not calibrated: tiles joined, members and mirror images fused."""
@@ -82,8 +90,8 @@ class BoxedMapping(Mapping):
         parts: dict[tuple[int, tuple[int, ...]], list[tuple[tuple[int, ...], Detected]]] = {}
         for starts, tiles in self._tiles(x):
             for (member, predict), axes in product(enumerate(self._runners()), views):
-                for start, found in zip(starts, self._found(predict, tiles, axes), strict=True):
-                    parts.setdefault((member, axes), []).append((start, found))
+                for place, found in zip(starts, self._found(predict, tiles, axes), strict=True):
+                    parts.setdefault((member, axes), []).append((place, found))
         each = [self._joined(part, x.shape[1:]) for part in parts.values()]
         return each[0] if len(each) == 1 else fused(each, threshold=FUSE_ABOVE) if each else Detected.empty(x.ndim - 1)
 
@@ -100,8 +108,10 @@ class BoxedMapping(Mapping):
     def _found(self, predict: Predict, tiles: torch.Tensor, axes: tuple[int, ...]) -> list[Detected]:
         """What one member finds in mirrored tiles, turned back."""
         dims = [2 + axis for axis in axes]
+        start = time.perf_counter()
         with torch.inference_mode():
             raw = predict(tiles.flip(dims) if dims else tiles).float().cpu().numpy()
+        self.took["network"] = self.took.get("network", 0.0) + time.perf_counter() - start
         ndim = tiles.ndim - 2
         found = [self.task.candidates(each, ndim, FLOOR) for each in raw]
         return [replace(each, boxes=mirrored(each.boxes, axes, self.reads.size)) for each in found] if axes else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ from vesalius.core.finding import Finding
 from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
 from vesalius.formats.dicom import filled
-from vesalius.mapping import Mapping, TiledMapping, single_thread
+from vesalius.mapping import BoxedMapping, Mapping, TiledMapping, single_thread
+from vesalius.stages.boxed.predict import predict_boxes
+from vesalius.stages.boxed.quicken import quicken_boxes
+from vesalius.stages.boxed.stream import Streamed
+from vesalius.stages.boxed.stream import stream as stream_boxes
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
 from vesalius.stages.prepare import cores, quiet
@@ -63,8 +68,8 @@ def predict(
     Parameters
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
-    pictures: heat maps are written for so many studies. write: of a model that gives masks, what is written for each study
-        (nifti, png, dicom-seg, rtstruct); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
+    pictures: heat maps are written for so many studies. write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg,
+        rtstruct) or boxes (coco, csv, png, dicom-sr); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
 
     Raises
     ------
@@ -75,6 +80,9 @@ def predict(
     if not sources:
         raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
     _make(out)
+    if isinstance(mapping, BoxedMapping):
+        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress)
+        return Predicted(tuple(made), why, table, record)
     if isinstance(mapping, TiledMapping):
         made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress)
         return Predicted(tuple(made), why, table, record)
@@ -92,6 +100,24 @@ def predict(
     if not findings:
         raise DataError("no study could be read", where=data, got=next(iter(refused.values())), do="run 'vesalius check' on the data")
     return _write(mapping, findings, refused, files, out)
+
+
+def stream(
+    run: Path | str, source: Path | str, out: Path | str, *, device: str = "cpu", show: bool = False, limit: int | None = None, progress: Progress = quiet,
+) -> Streamed:
+    """Detect and track frame by frame in a video, a folder of pictures or a camera (its index); see `stages.boxed.stream`.
+
+    Raises
+    ------
+    RunError: there is no model, or it gives no boxes. DataError, OptionError: see `stages.boxed.stream.stream`.
+    """
+    mapping = Mapping.load(run, device)
+    if not isinstance(mapping, BoxedMapping) or mapping.reads.ndim != 2:
+        raise RunError("this model does not read streams", where=run, expected="a model that finds boxes in pictures", got=mapping.output.target.kind,
+                       do="leave --stream out")
+    given = int(str(source)) if str(source).isdigit() and not Path(source).exists() else source
+    quicken_boxes(mapping, np.zeros((mapping.reads.channels, *mapping.reads.size), np.float32), math.inf)
+    return stream_boxes(mapping, given, out, show=show, limit=limit, progress=progress)
 
 
 def _make(out: Path) -> None:

@@ -60,6 +60,14 @@ class Streamed:
     record: Path
     overlay: Path | None
 
+    @property
+    def sentence(self) -> str:
+        """How many frames, how fast, and what was seen."""
+        whole = self.latency_ms.get("end_to_end", {})
+        seen = ", ".join(f"{n} {name}" for name, n in self.objects.items()) or "nothing"
+        late = f", {whole['p50']:.0f} ms a frame (19 of 20 within {whole['p95']:.0f} ms)" if whole else ""
+        return f"{self.frames} frames, {self.broken} broken, {self.dropped} dropped; {self.fps:.1f} a second{late}; {seen}"
+
 
 def stream(
     mapping: Detecting, source: str | Path | int, out: Path | str, *, thresholds: Mapping[str, float] | None = None, show: bool = False,

@@ -59,7 +59,7 @@ def read_monai_bundle(folder: Path | str) -> Imported:
         reading.take(each)
     reads = reading.reads(config.follow(config.find("inferer")))
     target = TargetSpec("mask", _classes(folder, n_out, exclusive), "mask", "outputs of the MONAI bundle", exclusive=exclusive)
-    options = {"kind": kind, "arguments": arguments}
+    options: dict[str, Any] = {"kind": kind, "arguments": arguments}
     network = build("monai-net", channels=channels, n_out=n_out, size=reads.size, dense=True, **options)
     weights = folder / "models" / "model.pt"
     network.load_state_dict(fitted(read_checkpoint(weights), network, str(weights)))
