@@ -32,6 +32,8 @@ from vesalius.storage import atomic_json, atomic_write
 Progress = Callable[[int, int, str], None]
 STATE = "found.json"
 """In the folder of a study: what was found, for a run that goes on."""
+USUAL_THRESHOLD = 0.5
+"""Operating point of a class for which none was chosen."""
 NOTE = "Research use: a doctor decides."
 
 
@@ -110,8 +112,8 @@ def boxes_of(finding: Finding) -> Boxes:
 
 
 def above(detected: Detected, classes: Sequence[str], thresholds: Mapping[str, float]) -> Detected:
-    """The boxes at or above the operating point of their class; of a class without one, all."""
-    least = np.array([thresholds.get(name, 0.0) for name in classes], np.float32)
+    """The boxes at or above the operating point of their class (`USUAL_THRESHOLD` for a class without one)."""
+    least = np.array([thresholds.get(name, USUAL_THRESHOLD) for name in classes], np.float32)
     return detected.kept(detected.scores >= least[detected.labels])
 
 
