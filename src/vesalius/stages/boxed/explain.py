@@ -95,9 +95,10 @@ def affordable(mapping: Detects) -> int:
     ndim, multiple = mapping.reads.ndim, int(getattr(mapping.networks[0], "multiple", 32))
     side = multiple * -(-LEAST[ndim] // multiple)
     x = torch.zeros(TIMED, mapping.reads.channels, *(side,) * ndim, device=mapping.device)
-    mapping.candidates(x)  # the first call of a network is slower than all others
-    start = time.perf_counter()
-    mapping.candidates(x)
+    with torch.no_grad():
+        mapping.candidates(x)  # the first call of a network is slower than all others
+        start = time.perf_counter()
+        mapping.candidates(x)
     spent = (time.perf_counter() - start) / TIMED
     return int(min(max(SECONDS / max(spent, 1e-9), FEWEST), MASKS))
 
