@@ -76,3 +76,9 @@ def test_the_reason_names_the_positive_class() -> None:
                                                (["bright", "upright"], False), (["a"], False)])
 def test_sides(names: list[str], matter: bool) -> None:
     assert side_matters(names) is matter
+
+
+@pytest.mark.parametrize(("kind", "truth"), [("mask", "masks"), ("boxes", "boxes")])
+def test_labels_are_neither_masks_nor_boxes(kind: str, truth: str) -> None:
+    with pytest.raises(LabelError, match=f"labels are no {truth}: expected {truth} beside the images for --target {kind}, got labels called 'x'"):
+        target_of(["a", "b"], name="x", kind=kind)

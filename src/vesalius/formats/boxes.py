@@ -20,7 +20,7 @@ from vesalius.formats.cases import open_truth
 EDGE_SAMPLES = 0.01
 """A box may reach out of its image by so much unmentioned: files round shares of a side to six digits."""
 INSIDE_SHARE = 0.5
-"""A box with less than this part of its area (volume) inside of the image is set aside; of others what lies outside is cut off."""
+"""A box with less than this part of any side inside of the image (its centre lies outside) is set aside; of others what lies outside is cut off."""
 SHOWN = 8
 
 
@@ -79,8 +79,8 @@ def _size(shape: Sequence[int]) -> str:
 def checked(marked: Sequence[MarkedBox], grid: Grid, target: TargetSpec, where: str) -> Checked:
     """Look at every box: none that is empty or lies outside of the image is let through.
 
-    A box whose high edge is not above the low one, or of which less than `INSIDE_SHARE` lies inside of the image, is set aside; what else
-    reaches out is cut at the border. Each is told in a sentence.
+    A box whose high edge is not above the low one, or of which less than `INSIDE_SHARE` of a side lies inside of the image, is set aside; what
+    else reaches out is cut at the border. Each is told in a sentence.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _unusable(low: np.ndarray, high: np.ndarray, inside: tuple[np.ndarray, np.nd
     """Why a box cannot be used, as the end of a sentence; None when it can."""
     if (high <= low).any():
         return f"has no extent: {_words(low, high)}"
-    part = float(np.prod(np.maximum(inside[1] - inside[0], 0) / (high - low)))
+    part = float((np.maximum(inside[1] - inside[0], 0) / (high - low)).min())
     if part < INSIDE_SHARE:
         share = "lies outside" if part <= 0 else f"lies outside by {1 - part:.0%}"
         return f"{share} of the image of {_size(grid.shape)}: {_words(low, high)}"

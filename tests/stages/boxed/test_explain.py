@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
 from vesalius.errors import OptionError
 from vesalius.stages.boxed.drawing import View
-from vesalius.stages.boxed.explain import explain_box, explain_boxes, maps_of, prepared, window_at
+from vesalius.stages.boxed.explain import FEWEST, affordable, explain_box, explain_boxes, maps_of, prepared, window_at
+from vesalius.stages.explain.drise import MASKS
 
 SIDE = 16.0
 
@@ -104,6 +106,19 @@ def test_errors_name_what_was_wrong() -> None:
         explain_box(mapping, study, box_at((48, 48), SIDE), 0, method="lime")
     with pytest.raises(OptionError, match=r"there is no such class to explain: expected a number from 0 to 1, got 2"):
         explain_box(mapping, study, box_at((48, 48), SIDE), 2)
+
+
+def test_a_slow_network_is_shown_fewer_masks() -> None:
+    mapping = standin()
+    assert affordable(mapping) == MASKS
+    quick = mapping.candidates
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.6)
+        return quick(x)
+
+    mapping.candidates = slow  # type: ignore[method-assign]
+    assert affordable(mapping) == FEWEST
 
 
 def test_windows_are_multiples_and_lie_in_the_image_as_far_as_it_reaches() -> None:

@@ -18,38 +18,28 @@ from scipy import ndimage
 
 from vesalius.core.boxes import Detected
 from vesalius.core.cohort import Source
-from vesalius.core.finding import Boxes, Finding, Score
+from vesalius.core.finding import Boxes
 from vesalius.core.study import Study
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, OptionError
 from vesalius.formats import find_sources, open_study
+from vesalius.outputs.detect import Detect
 from vesalius.phantoms import make_phantom
 from vesalius.stages.boxed.findings import lesions_of
-from vesalius.stages.boxed.predict import above, predict_boxes
+from vesalius.stages.boxed.predict import predict_boxes
 
 CLASSES = ("grey", "white")
 
 
-@dataclass
-class Output:
-    """What the founder's output gives: boxes and counts."""
-
-    target: TargetSpec = field(default_factory=lambda: TargetSpec("boxes", CLASSES, risk="malignant"))
-    facts: dict[str, Any] = field(default_factory=lambda: {"thresholds": {"grey": 0.3, "white": 0.6}})
-
-    def finding(self, detected: Detected, study: Study) -> Finding:
-        names = tuple(CLASSES[k] for k in detected.labels)
-        boxes = Boxes(detected.boxes, study.grid, names, tuple(map(float, detected.scores)), tuple(map(float, detected.risk)))
-        counts = [Score(f"{name}.count", float(names.count(name)), unit="count") for name in CLASSES]
-        best = float(detected.scores.max()) if len(detected) else 0.0
-        return Finding(study.source, "|".join(name for name in CLASSES if name in names), best, study.grid, (boxes, *counts))
+def output(**thresholds: float) -> Detect:
+    return Detect(TargetSpec("boxes", CLASSES, risk="malignant"), facts={"thresholds": thresholds})
 
 
 @dataclass
 class Blobs:
     """Bright places: class by brightness, score by size."""
 
-    output: Output = field(default_factory=Output)
+    output: Detect = field(default_factory=lambda: output(grey=0.3, white=0.6))
     reads: Any = field(default_factory=lambda: SimpleNamespace(channels=1))
     hash: str = "0123456789abcdef"
     level: float = 100.0
@@ -133,18 +123,11 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "out" / "0001" / "found.json").write_text("{")
     predict_boxes(again, sources, tmp_path / "out", progress=quiet)
     assert [Path(name).name for name in again.seen] == ["a.png", "b.png", "d.png"], "a file is gone, a record damaged, an image changed"
-    for changed in (Blobs(hash="another"), Blobs(output=Output(facts={"thresholds": {"grey": 0.1}}))):
+    for changed in (Blobs(hash="another"), Blobs(output=output(grey=0.1))):
         predict_boxes(changed, sources, tmp_path / "out", progress=quiet)
         assert len(changed.seen) == 3
     assert predict_boxes(changed, sources, tmp_path / "out", kinds=("csv",), progress=quiet)[0]
     assert len(changed.seen) == 6
-
-
-def test_only_boxes_at_their_operating_point_count() -> None:
-    found = Detected(np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1]), np.array([0.3, 0.5, 0.29, 0.6], np.float32), np.zeros(4, np.float32))
-    assert above(found, CLASSES, {"grey": 0.3, "white": 0.6}).scores.tolist() == pytest.approx([0.3, 0.6])
-    assert len(above(found, CLASSES, {"white": 0.6})) == 3
-    assert len(above(Detected.empty(2), CLASSES, {"white": 0.6})) == 0
 
 
 def test_a_series_has_a_report_and_its_boxes_are_where_they_were_planted(tmp_path: Path) -> None:

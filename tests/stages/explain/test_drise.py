@@ -8,7 +8,7 @@ from torch import nn
 
 from stages.boxed.boxstandin import Blobs
 from vesalius.errors import OptionError
-from vesalius.networks.yolo_like import yolo_like
+from vesalius.networks import build, names
 from vesalius.stages.explain.boxcam import gradcam_box
 from vesalius.stages.explain.drise import _Sums, drise, ious, similarity
 
@@ -56,14 +56,16 @@ def test_what_the_answer_does_not_depend_on_is_nothing() -> None:
     assert (heat > 0).float().mean() < 0.1, "most of what chance alone gives is taken away"
 
 
-def test_a_network_of_ours_gives_both_maps() -> None:
+@pytest.mark.parametrize(("name", "ndim"), [(name, ndim) for ndim in (2, 3) for name in names(ndim, detects=True)])
+def test_every_network_that_detects_gives_both_maps(name: str, ndim: int) -> None:
     torch.manual_seed(0)
-    network = yolo_like(1, 2, (64, 64), width=4).eval()
-    heat = gradcam_box(network, tile(), BOX, 1)
-    assert heat.shape == (64, 64) and heat.max() == 1 and heat[24:40, 8:24].mean() > heat[:, 48:].mean()
-    assert drise(lambda x: network(x).detach(), tile(), BOX, 1, masks=40).shape == (64, 64)
-    volume = yolo_like(1, 1, (32, 32, 32), width=4).eval()
-    assert gradcam_box(volume, torch.randn(1, 1, 32, 32, 32), [8.0] * 3 + [16.0] * 3, 0).shape == (32, 32, 32)
+    size = (64,) * 2 if ndim == 2 else (32,) * 3
+    network = build(name, channels=1, n_out=2, size=size).eval()
+    x, box = torch.randn(1, 1, *size) * 0.2, [8.0] * ndim + [24.0] * ndim
+    x[(0, 0, *([slice(8, 24)] * ndim))] += 3
+    heat = gradcam_box(network, x, box, 1)
+    assert heat.shape == size and heat.min() >= 0 and heat.max() == 1, "where it lies means nothing before a network is trained"
+    assert drise(network, x, box, 1, masks=4).shape == size and not any(module._forward_hooks for module in network.modules())
 
 
 def test_gradcam_is_of_this_box_and_leaves_no_hook_when_it_throws() -> None:

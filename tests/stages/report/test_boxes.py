@@ -19,7 +19,7 @@ from vesalius.stages.report import read_run, report
 from vesalius.stages.report.boxfacts import counts_of, errors_by_image, sized, tally, thresholds_of
 from vesalius.stages.report.card import model_card
 from vesalius.stages.report.kinds import sections_of
-from vesalius.stages.report.summary import rule_in_words
+from vesalius.stages.report.summary import number, rule_in_words
 from vesalius.stages.summary import summary
 
 SECTIONS = ["summary", "figures", "classes", "cases", "counting", "scores", "baselines", "data", "split", "training", "plan", "model", "environment"]
@@ -110,7 +110,7 @@ def test_counts_are_those_of_the_figures(box_run):
         true, found = counts_of(facts, name)
         assert np.abs(found - true).mean() == pytest.approx(truth[name]["mae"]) and (found - true).mean() == pytest.approx(truth[name]["bias"])
     row = re.search(r"<tr><th[^>]*>RBC</th>(.*?)</tr>", table(read(box_run), "counts"))[1]
-    assert f"{truth['RBC']['bias']:.4g}".replace("-", "−") in row and ">36<" in row
+    assert number(truth["RBC"]["bias"]) in row and ">36<" in row
 
 
 def test_sensitivity_by_size_counts_each_true_box_once(box_run):
@@ -232,6 +232,7 @@ def test_what_a_run_folder_says_is_escaped(box_run):
 def test_data_section_tells_of_the_boxes(box_run):
     text = read(box_run)
     assert "4,155" in table(text, "boxes") and "101 × 104.5" in table(text, "boxes") and "set aside" in table(text, "issues")
+    assert "像素" in table(text, "boxes") and "无任何目标" in table(text, "labels")
     assert "Nothing to be found" in table(text, "labels") and "boxes in Pascal VOC files" in text
 
 

@@ -20,6 +20,7 @@ from vesalius.formats.layouts.table import image_column, joined, unmatched
 from vesalius.formats.patients import Patients, by_facts, by_option
 from vesalius.formats.sheet import CANONICAL, Sheet, read_sheet, typed
 
+Cells = dict[str, Any]
 ONLY_CLASS = "object"
 """The class of boxes where no column names one."""
 
@@ -108,16 +109,17 @@ def _class_column(given: Given, sheet: Sheet, columns: Columns, image: str) -> s
 
 def _gathered(given: Given, sheet: Sheet, columns: Columns, image: str, label: str | None) -> Gathered:
     rows_of, lost = _rows(given, sheet, image)
-    per_box = _per_box(sheet, rows_of, {image, label, *columns.all, *_sizes(sheet, columns), sheet.roles.get("patient"), sheet.roles.get("split")})
+    cells = {name: list(sheet.frame[name]) for name in sheet.columns}
+    per_box = _per_box(cells, rows_of, {image, label, *columns.all, *_sizes(sheet, columns), sheet.roles.get("patient"), sheet.roles.get("split")})
     gathered = Gathered(lost=lost, label_used=label is not None and given.options.label == label)
     empty = 0
     for name, rows in rows_of.items():
-        marked = [_box(sheet, i, columns, label, per_box) for i in rows]
+        marked = [_box(sheet, {name: column[i] for name, column in cells.items()}, i, columns, label, per_box) for i in rows]
         empty += None in marked
         gathered.boxes[name] = [box for box in marked if box is not None]
     gathered.notes += [columns.told, f"column '{image}' names the images", *_unlisted(given, gathered, empty)]
     gathered.patients = _patients(given, sheet, image, rows_of, list(gathered.boxes))
-    _of_images(sheet, columns, rows_of, per_box, gathered, {image, label})
+    _of_images(sheet, cells, columns, rows_of, per_box, gathered, {image, label})
     return gathered
 
 
@@ -137,26 +139,25 @@ def _rows(given: Given, sheet: Sheet, image: str) -> tuple[dict[str, list[int]],
     return dict(sorted(rows_of.items())), [f"{Path(sheet.path).name}: {cell} ({n} rows)" for cell, n in lost.items()]
 
 
-def _box(sheet: Sheet, row: int, columns: Columns, label: str | None, per_box: Sequence[str]) -> MarkedBox | None:
-    """The box of a row; None when its cells are empty.
+def _box(sheet: Sheet, cells: Cells, row: int, columns: Columns, label: str | None, per_box: Sequence[str]) -> MarkedBox | None:
+    """The box of a row; None when its cells for it are empty.
 
     Raises
     ------
     LabelError: some cells are empty and others are not, one is no number, or the box has no class.
     """
-    cells = {name: sheet.frame[name].iloc[row] for name in columns.all}
-    if all(missing(cell) for cell in cells.values()):
+    if all(missing(cells[name]) for name in columns.all):
         return None
-    values = {name: _number(cell) for name, cell in cells.items()}
-    if None in values.values() or (label and missing(sheet.frame[label].iloc[row])):
+    values = {name: _number(cells[name]) for name in columns.all}
+    if None in values.values() or (label and missing(cells[label])):
         lacking = next((name for name, value in values.items() if value is None), label)
         got = cells.get(str(lacking))
         what = "class" if lacking == label else "number"
         raise LabelError("a row states part of a box", where=f"{sheet.path}, row {row + 2}", expected=f"a {what} in '{lacking}'",
                          got=f"'{got}'" if got is not None else "an empty cell", do="complete it, or empty all cells of the box if there is none")
     low, high = _corners(columns, {name: float(value or 0) for name, value in values.items()})
-    facts = {name: truth_value(sheet.frame[name].iloc[row]) for name in per_box if not missing(sheet.frame[name].iloc[row])}
-    name = str(sheet.frame[label].iloc[row]) if label else ONLY_CLASS
+    facts = {name: truth_value(cells[name]) for name in per_box if not missing(cells[name])}
+    name = str(cells[label]) if label else ONLY_CLASS
     return MarkedBox(name, low, high, True, facts=facts) if columns.world else MarkedBox(name, low[::-1], high[::-1], facts=facts)
 
 
@@ -178,10 +179,10 @@ def _number(cell: Any) -> float | None:
         return None
 
 
-def _per_box(sheet: Sheet, rows_of: dict[str, list[int]], other: set[str | None]) -> list[str]:
+def _per_box(cells: dict[str, list[Any]], rows_of: dict[str, list[int]], other: set[str | None]) -> list[str]:
     """Columns that tell of a box rather than of its image: second labels, and those that differ within an image."""
-    free = [name for name in sheet.columns if name not in other]
-    return [name for name in free if name.lower() in RISKS or any(sheet.frame[name].iloc[rows].nunique(dropna=False) > 1 for rows in rows_of.values())]
+    free = {name: column for name, column in cells.items() if name not in other}
+    return [name for name, column in free.items() if name.lower() in RISKS or any(len({column[i] for i in rows}) > 1 for rows in rows_of.values())]
 
 
 def _sizes(sheet: Sheet, columns: Columns) -> list[str]:
@@ -191,17 +192,18 @@ def _sizes(sheet: Sheet, columns: Columns) -> list[str]:
     return next(([held[a], held[b]] for a, b in pairs if a in held and b in held), [])
 
 
-def _of_images(sheet: Sheet, columns: Columns, rows_of: dict[str, list[int]], per_box: Sequence[str], gathered: Gathered, other: set[str | None]) -> None:
+def _of_images(sheet: Sheet, cells: dict[str, list[Any]], columns: Columns, rows_of: dict[str, list[int]], per_box: Sequence[str], gathered: Gathered,
+               other: set[str | None]) -> None:
     """What the table says of each image: official split, stated size, clinical columns."""
     sizes, roles = _sizes(sheet, columns), sheet.roles
     own = {*other, *columns.all, *per_box, *sizes, roles.get("patient"), roles.get("split")}
     renamed = {roles[role]: role for role in CANONICAL if role in roles}
-    clinical = {renamed.get(name, name): typed(list(sheet.frame[name])) for name in sheet.columns if name not in own}
+    clinical = {renamed.get(name, name): typed(column) for name, column in cells.items() if name not in own}
     for name, (row, *_) in rows_of.items():
         gathered.clinical[name] = {column: values[row] for column, values in clinical.items()}
-        if "split" in roles and (split := split_of(str(sheet.frame[roles["split"]].iloc[row]))):
+        if "split" in roles and (split := split_of(str(cells[roles["split"]][row]))):
             gathered.splits[name] = split
-        shape = tuple(whole(sheet.frame[column].iloc[row]) for column in sizes)
+        shape = tuple(whole(cells[column][row]) for column in sizes)
         if shape and all(shape):
             gathered.stated[name] = shape
 

@@ -18,7 +18,7 @@ from vesalius.stages.tiled.explain import shown_axes
 GREY = (190, 190, 190)
 STYLES = {"truth": (TRUTH, 0, 0), "found": (PREDICTION, 8, 5), "ignored": (GREY, 1, 7)}
 """Colour, and length of a dash and of a gap in pixels (0: solid)."""
-WIDE, THIN = 3, 1
+WIDE, THIN = 4, 2
 HALO = 1
 """Width of the dark rim on both sides of a line: it stands out on bright and on dark images."""
 AROUND = 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ WINDOW = 3.0
 """Side of what the network is shown, in longest sides of the box; masks are then as fine as the box needs."""
 LEAST = {2: 96, 3: 32}
 """Samples of it at least."""
+SECONDS, FEWEST = 12.0, 100
+"""D-RISE shows one box as many masks as that time allows, up to `MASKS`; never fewer than the second."""
+TIMED = 4
+"""Masks that are timed."""
 
 
 class Detects(Protocol):
@@ -57,7 +62,7 @@ class Detects(Protocol):
 
 
 def explain_boxes(
-    mapping: Detects, cases: pd.DataFrame, opened: Opened, out: Path, *, progress: Progress | None = None, matching: str = "iou", masks: int = MASKS,
+    mapping: Detects, cases: pd.DataFrame, opened: Opened, out: Path, *, progress: Progress | None = None, matching: str = "iou", masks: int | None = None,
 ) -> None:
     """Write ``out/cases.json`` and its pictures for the boxes that `choose_boxes` names.
 
@@ -65,13 +70,13 @@ def explain_boxes(
     ----------
     cases: the run's ``cases.parquet``.
     opened: the study of an id and its true boxes.
-    matching: see `choose_boxes`. masks: of D-RISE for each box.
+    matching: see `choose_boxes`. masks: of D-RISE for each box; by default as many as `affordable` says.
 
     Each box has the plain surroundings (``image``), the same with truth (solid) and prediction (dashed) (``overlay``), its maps, and the
     ``whole`` image with all boxes; of a volume the slice through its middle. A map that is 0 everywhere is left out. Pictures are named by
     number, never by what a file says of itself.
     """
-    thresholds = thresholds_of(mapping)
+    thresholds, masks = thresholds_of(mapping), masks or affordable(mapping)
     chosen = choose_boxes(cases, mapping.output.target, thresholds, matching)
     by_id = cases.set_index("id")["found"]
     rows: list[dict[str, Any]] = []
@@ -83,6 +88,19 @@ def explain_boxes(
         if progress is not None:
             progress(number + 1, len(chosen), "explain")
     atomic_json(out / INDEX, rows)
+
+
+def affordable(mapping: Detects) -> int:
+    """Masks of D-RISE that the network answers within about `SECONDS` a box on this machine: `FEWEST` to `MASKS`."""
+    ndim, multiple = mapping.reads.ndim, int(getattr(mapping.networks[0], "multiple", 32))
+    side = multiple * -(-LEAST[ndim] // multiple)
+    x = torch.zeros(TIMED, mapping.reads.channels, *(side,) * ndim, device=mapping.device)
+    with torch.no_grad():
+        mapping.candidates(x)  # the first call of a network is slower than all others
+        start = time.perf_counter()
+        mapping.candidates(x)
+    spent = (time.perf_counter() - start) / TIMED
+    return int(min(max(SECONDS / max(spent, 1e-9), FEWEST), MASKS))
 
 
 def thresholds_of(mapping: Detects) -> dict[str, float]:

@@ -68,7 +68,7 @@ def predict_boxes(
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Find boxes in every study; findings.csv (a row a study), boxes.csv (a row a box), findings.json and a folder for each study.
 
-    A box counts as found when its score is at least the operating point of its class (``output.facts["thresholds"]``); every box that the mapping
+    A box counts as found when its score is at least the operating point of its class (`Detect.finding`); every box that the mapping
     gives is kept in the study's JSON as a candidate. A study that was done before with the same model, operating points, kinds and bytes is
     taken from its folder.
 
@@ -109,12 +109,6 @@ def boxes_of(finding: Finding) -> Boxes:
     return next((item for item in finding.items if isinstance(item, Boxes)), Boxes(np.zeros((0, 2 * ndim), np.float32), finding.grid))
 
 
-def above(detected: Detected, classes: Sequence[str], thresholds: Mapping[str, float]) -> Detected:
-    """The boxes at or above the operating point of their class; of a class without one, all."""
-    least = np.array([thresholds.get(name, 0.0) for name in classes], np.float32)
-    return detected.kept(detected.scores >= least[detected.labels])
-
-
 def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
     """What was detected as an item of a finding."""
     risk = () if np.isnan(detected.risk).all() else tuple(map(float, detected.risk))
@@ -132,7 +126,7 @@ def _one(mapping: Detecting, case: Case, folder: Path, kinds: Sequence[str]) -> 
     for kind in chosen:
         BOX_WRITERS.get(kind).check(study, case.source, target.classes)
     detected = mapping.detect(study)
-    finding: Finding = mapping.output.finding(above(detected, target.classes, mapping.output.facts.get("thresholds", {})), study)
+    finding: Finding = mapping.output.finding(detected, study)
     written = write_boxes(finding, case.source, folder, chosen, study=study, classes=target.classes, risk=target.risk, model=mapping.hash,
                           candidates=as_boxes(detected, target.classes, study.grid))
     row = _row(case.id, finding, target.classes) | {kind: f"{folder.name}/{path.name}" for kind, path in written.items()}

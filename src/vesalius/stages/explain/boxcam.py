@@ -19,8 +19,8 @@ from vesalius.stages.explain.gradcam import captured, resized, strided
 
 CONTEXT = 1.5
 """The surroundings that a layer must see: the box, so many times larger."""
-FINE = 2.0
-"""Places of a layer along each side of the box."""
+FINE, COARSE = 2.0, 8.0
+"""Places of a layer along each side of the box: fewer cannot show where, and more show specks instead of parts."""
 COVER = 0.5
 """Share of the surroundings through which a gradient must flow; closer to the answer a map is but a dot."""
 
@@ -59,22 +59,22 @@ def gradcam_box(network: nn.Module, x: torch.Tensor, box: Sequence[float], k: in
 
 def _heat(maps: list[torch.Tensor], value: torch.Tensor, box: list[float], size: tuple[int, ...]) -> torch.Tensor:
     found = [(m, g) for m, g in zip(maps, torch.autograd.grad(value, maps, allow_unused=True), strict=True) if g is not None and g.any()]
-    if not found:
-        return torch.zeros(size)
     ranks = [_rank(gradient, box, size) for _, gradient in found]
-    best = max(range(len(found)), key=lambda i: (*ranks[i], i))
-    tensor, gradient = found[best]
-    return to_unit(resized((tensor[0] * gradient[0]).sum(0).detach(), size))
+    for i in sorted(range(len(found)), key=lambda i: (*ranks[i], i), reverse=True):
+        heat = to_unit(resized((found[i][0][0] * found[i][1][0]).sum(0).detach(), size))
+        if heat.any():  # of a box that was missed the best layer may hold nothing but what speaks against it
+            return heat
+    return torch.zeros(size)
 
 
-def _rank(gradient: torch.Tensor, box: list[float], size: tuple[int, ...]) -> tuple[bool, bool, float]:
-    """How well a layer suits: it sees enough, it is fine enough, and of those that see too little how much it sees."""
+def _rank(gradient: torch.Tensor, box: list[float], size: tuple[int, ...]) -> tuple[bool, bool, bool, float]:
+    """How well a layer suits: it sees enough, it is fine enough, not too fine, and of those that see too little how much it sees."""
     ndim, grid = len(size), gradient.shape[2:]
-    region, fine = [], True
+    region, fine, coarse = [], True, True
     for low, high, n, g in zip(box[:ndim], box[ndim:], size, grid, strict=True):
         step, middle, half = n / g, (low + high) / 2, CONTEXT * (high - low) / 2
         first = min(max(math.floor((middle - half) / step), 0), g - 1)
         region.append(slice(first, max(math.ceil((middle + half) / step), first + 1)))
-        fine = fine and (high - low) / step >= FINE
+        fine, coarse = fine and (high - low) / step >= FINE, coarse and (high - low) / step <= COARSE
     cover = float((gradient[0].abs().sum(0)[tuple(region)] > 0).float().mean())
-    return cover >= COVER, fine, 0.0 if cover >= COVER else cover
+    return cover >= COVER, fine, coarse, 0.0 if cover >= COVER else cover

@@ -67,12 +67,12 @@ def counts(facts: RunFacts) -> Table | None:
         found, figures = counts_of(facts, name), stated.get(name) or {}
         if found is None and not figures:
             continue
-        mean = plain(float(found[0].mean())) if found is not None and len(found[0]) else DASH
+        mean = same(number(float(found[0].mean()))) if found is not None and len(found[0]) else DASH
         bias, low, high = _limits(figures, found)
         error = facts.metrics.get("per_class", {}).get("test", {}).get(name, {}).get("count_mae") or {"value": figures.get("mae")}
-        bounds = f"{plain(low).en} … {plain(high).en}" if math.isfinite(low) else "–"
+        bounds = f"{number(low)} … {number(high)}" if math.isfinite(low) else "–"
         n = figures.get("n", len(found[0]) if found is not None else None)
-        rows.append((same(name), same("–" if n is None else f"{n:,}"), mean, _figure(error), plain(bias), same(bounds)))
+        rows.append((same(name), same("–" if n is None else f"{n:,}"), mean, _figure(error), same(number(bias)), same(bounds)))
     head = ("col.class", "col.images", "col.mean_count", "col.count_mae", "col.bias", "col.limits")
     return table("counts", say("cap.counts_table"), map(say, head), rows) if rows else None
 
@@ -119,5 +119,5 @@ def _fact(value: Any) -> Both:
     if isinstance(value, (list, tuple)):
         return same(" × ".join(_fact(each).en for each in value) or "–")
     if value is None or isinstance(value, str):
-        return same(value or "–")
+        return say("unit.pixels") if value == "pixel" else same(value or "–")
     return same(f"{value:,}") if isinstance(value, int) else plain(float(value))

@@ -133,7 +133,7 @@ def _unnamed(used: pd.DataFrame, kind: str) -> list[tuple[Both, ...]]:
         return []
     unmarked = used["label"].isna()
     found = (("col.nothing", used[~unmarked & (used["label"].astype(str).str.strip() == "")]), ("col.unmarked", used[unmarked]))
-    return [(say(key), *_by_part(rows, "id")) for key, rows in found if len(rows)]
+    return [(worded(key, kind), *_by_part(rows, "id")) for key, rows in found if len(rows)]
 
 
 def _names(label: Any, kind: str) -> list[str]:

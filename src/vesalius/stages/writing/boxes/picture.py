@@ -23,6 +23,8 @@ LINE = 14
 MARGIN = 3
 """Of a word on the picture."""
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+PACKED = 4
+"""Level of deflate: the sizes are nearly those of the highest, in a tenth of the time."""
 COLUMNS = 3
 MOST = 12
 """Slices on one sheet."""
@@ -39,7 +41,7 @@ class PictureWriter(BoxWriter):
 
     @classmethod
     def write(cls, found: Found, part: Path) -> None:
-        Image.fromarray(drawn(found)).save(part, "PNG", optimize=True)
+        Image.fromarray(drawn(found)).save(part, "PNG", compress_level=PACKED)
 
     @classmethod
     def read(cls, found: Found, part: Path) -> None:
@@ -73,9 +75,11 @@ def _marked(found: Found, view: View, lesions: tuple[Lesion, ...]) -> np.ndarray
     canvas.paste(Image.fromarray(base))
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(LINE - 3)
-    for lesion, corners in sorted(shown, key=lambda each: each[0].score):
+    shown.sort(key=lambda each: each[0].score)
+    for lesion, corners in shown:
         _outline(pen, corners, found.colour(lesion.name))
-        if len(shown) <= CROWDED:
+    if len(shown) <= CROWDED:
+        for lesion, corners in shown:
             _word(pen, corners, f"{lesion.name} {lesion.score:.2f}", found.colour(lesion.name), font, base.shape[1])
     where = "" if view.cut is None else f"slice {_slice(view) + 1} of {found.study.grid.shape[view.order[0]]}"
     _legend(pen, found, counts, base.shape[0] + 2, where, font)
