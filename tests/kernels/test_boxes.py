@@ -9,6 +9,7 @@ from torchvision.ops import nms as torch_nms
 from vesalius.core.boxes import Detected
 from vesalius.errors import DataError, OptionError
 from vesalius.kernels import boxes as module
+from vesalius.kernels import boxgeometry
 from vesalius.kernels.boxes import at_seams, clipped, covered, fused, intersections, iou, joined, mirrored, nms, suppressed, volumes
 from vesalius.kernels.tiling import places
 
@@ -63,6 +64,21 @@ def test_suppression_is_that_of_torchvision_and_the_same_in_three_dimensions():
         assert kept.tolist() == torch_nms(torch.tensor(flat), torch.tensor(scores), 0.4).tolist()
         deep = np.column_stack([np.zeros(60), flat[:, :2], np.ones(60), flat[:, 2:]])
         assert nms(deep, scores, 0.4).tolist() == kept.tolist()
+
+
+def test_many_boxes_are_suppressed_as_few_are(monkeypatch):
+    rng = np.random.default_rng(3)
+    boxes, scores = random_boxes(rng, 3000, extent=400), rng.choice(np.linspace(0, 1, 900), 3000)
+    boxes[:3] = [[0, 0, 400, 400], [5, 5, 5, 5], [5, 5, 5, 5]]  # one over all, and two without extent
+    few = torch_nms(torch.tensor(boxes), torch.tensor(scores), 0.3)
+    assert nms(boxes, scores, 0.3).tolist() == few.tolist()
+    monkeypatch.setattr(boxgeometry, "CELLS", 1000)  # in pieces
+    assert nms(boxes, scores, 0.3).tolist() == few.tolist()
+    monkeypatch.setattr(module, "PAIRS", 10)  # too many pairs to hold
+    assert nms(boxes, scores, 0.3).tolist() == few.tolist()
+    one, other = boxgeometry.overlapping(boxes, 0.3)
+    overlap = np.triu(iou(boxes, boxes), 1)
+    assert sorted(map(sorted, zip(one.tolist(), other.tolist(), strict=True))) == np.argwhere(overlap > 0.3).tolist()
 
 
 def test_an_overlap_of_exactly_the_threshold_is_kept():

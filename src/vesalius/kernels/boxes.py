@@ -16,7 +16,7 @@ from torchvision.ops import nms as planar_nms
 
 from vesalius.core.boxes import Detected
 from vesalius.errors import OptionError
-from vesalius.kernels.boxgeometry import clipped, covered, intersections, iou, mirrored, volumes
+from vesalius.kernels.boxgeometry import clipped, covered, intersections, iou, mirrored, overlapping, volumes
 
 __all__ = ["at_seams", "clipped", "covered", "fused", "intersections", "iou", "joined", "mirrored", "nms", "suppressed", "volumes"]
 
@@ -26,6 +26,10 @@ AGREE = 0.5
 """IoU of two fragments, where both tiles see, from which they are of one object; also of a fragment and what its tile shows of a whole box."""
 COVERED = 0.7
 """A fragment of which a whole box of its class covers this share is part of it."""
+FEW = 2000
+"""From so many boxes on only neighbours are compared: the boxes of a whole slide are not all compared with all."""
+SAMPLE, PAIRS = 200, 2**23
+"""How crowded boxes are is told by a sample; at most about so many pairs are held."""
 SEAM, SEAM_SHARE = 2.0, 0.02
 """A box ends at the border of its tile when it comes this near, in samples or as a share of the tile's side: networks do not place edges exactly."""
 
@@ -39,13 +43,39 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     [1, 2]
     """
     boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
-    if boxes.ndim == 2 and boxes.shape[1] == 4:
+    if len(boxes) < FEW and boxes.shape[1] == 4:
         return planar_nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
-    left, kept = np.argsort(-scores, kind="stable"), []
+    order = np.argsort(-scores, kind="stable")
+    if len(boxes) >= FEW and _crowded(boxes[order], threshold):
+        return order[_in_turn(boxes[order], threshold)]
+    return order[_by_pairs(boxes[order], threshold)]
+
+
+def _crowded(boxes: np.ndarray, threshold: float) -> bool:
+    """Whether there are so many pairs that overlap that they would fill the memory; told by a sample."""
+    sample = boxes[:: max(1, len(boxes) // SAMPLE)]
+    return float((iou(sample, boxes) > threshold).sum(1).mean()) * len(boxes) / 2 > PAIRS
+
+
+def _in_turn(boxes: np.ndarray, threshold: float) -> np.ndarray:
+    """Places of those that are kept of boxes in order; quick where few are kept."""
+    left, kept = np.arange(len(boxes)), []
     while len(left):
         kept.append(left[0])
         left = left[1:][iou(boxes[left[:1]], boxes[left[1:]])[0] <= threshold]
     return np.array(kept, np.int64)
+
+
+def _by_pairs(boxes: np.ndarray, threshold: float) -> np.ndarray:
+    """The same; quick where few overlap."""
+    pairs = np.sort(np.stack(overlapping(boxes, threshold), 1), 1)
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    alive = np.ones(len(boxes), bool)
+    better, first = np.unique(pairs[:, 0], return_index=True)
+    for each, others in zip(better, np.split(pairs[:, 1], first[1:]), strict=True) if len(pairs) else ():
+        if alive[each]:
+            alive[others] = False
+    return np.flatnonzero(alive)
 
 
 def suppressed(boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray, risk: np.ndarray, *, threshold: float, most: int = MOST) -> Detected:

@@ -12,6 +12,9 @@ import numpy as np
 
 from vesalius.errors import DataError
 
+CELLS = 2**21
+"""Pairs of boxes that are compared at once."""
+
 
 def volumes(boxes: np.ndarray) -> np.ndarray:
     """Area (2-D) or volume (3-D) in samples ``[N]`` float64; 0 where an edge is not above the other.
@@ -44,6 +47,37 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = intersections(a, b)
     union = volumes(a)[:, None] + volumes(b)[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def overlapping(boxes: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the pairs of boxes ``[N, 2d]`` whose IoU is above ``threshold``, ``[P]`` both; boxes apart along the first axis are not compared.
+
+    >>> [each.tolist() for each in overlapping(np.array([[0, 0, 4, 4], [9, 9, 12, 12], [0, 0, 4, 5]]), 0.5)]
+    [[0], [2]]
+    """
+    order = np.argsort(_corners(boxes)[0][:, 0], kind="stable")
+    low, high = (each[order] for each in _corners(boxes))
+    size = volumes(boxes)[order]
+    reach = np.searchsorted(low[:, 0], high[:, 0], side="left") - np.arange(len(low)) - 1
+    found = [np.zeros((2, 0), np.int64)]
+    for rows in _chunks(reach.clip(0)):
+        n = reach[rows].clip(0)
+        i = np.repeat(rows, n)
+        j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(n) - n, n)
+        shared = np.ones(len(i))
+        for axis in range(low.shape[1]):
+            shared *= (np.minimum(high[i, axis], high[j, axis]) - np.maximum(low[i, axis], low[j, axis])).clip(0)
+        union = size[i] + size[j] - shared
+        above = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0) > threshold
+        found.append(np.stack([order[i[above]], order[j[above]]]))
+    one, other = np.concatenate(found, 1)
+    return one, other
+
+
+def _chunks(counts: np.ndarray) -> list[np.ndarray]:
+    """Rows in groups of about `CELLS` pairs."""
+    group = np.cumsum(counts) // CELLS
+    return [rows for rows in np.split(np.arange(len(counts)), np.flatnonzero(np.diff(group)) + 1) if len(rows)]
 
 
 def covered(a: np.ndarray, b: np.ndarray) -> np.ndarray:
