@@ -37,6 +37,7 @@ from vesalius.stages.run import RunFolder
 from vesalius.stages.sealing import Looks, seal, verify_seal
 from vesalius.stages.split import By, split_cohort
 from vesalius.stages.tiled.fit import fit_tiles
+from vesalius.stages.trust import run_trust
 from vesalius.stages.work import Progress, Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json, atomic_write
 
@@ -44,7 +45,7 @@ DATASIZE = "datasize.csv"
 
 
 def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **options: Any) -> Path:
-    """Check, split, plan, train, calibrate, test once, explain and report; see `Request` for the options.
+    """Check, split, plan, train, calibrate, test once, explain, test whether it can be believed, and report; see `Request` for the options.
 
     Returns the run folder. The same call goes on where a killed one stopped, and does nothing when all is done.
 
@@ -61,6 +62,7 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
         work = Work(run, request, progress, {})
         cohort, frame = cohort_of(work)
         WAYS[output_for(cohort.target).reading](work, cohort, frame)
+        run_trust(work, cohort, frame)
         report(run.path, request.lang)
     return run.path
 
