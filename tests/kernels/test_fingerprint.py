@@ -130,6 +130,38 @@ def test_a_chain_of_look_alikes_is_cut_and_a_true_crowd_is_not() -> None:
     assert (fp.cluster(81, crowd) == 0).all()
 
 
+def test_a_round_field_of_view_is_no_likeness() -> None:
+    y, x = np.mgrid[0:160, 0:160] - 79.5
+    disc = np.hypot(y, x) < 74
+    views = [np.where(disc, np.clip(film(seed)[0] / 4.0 + 150, 0, 255), 3).astype(np.uint8)[None] for seed in range(30)]
+    prints = np.stack([fp.fingerprint(view) for view in [*views, jpeg(views[7]), times(views[8], 0.8)]])
+    assert np.corrcoef(prints[0].ravel(), prints[1].ravel())[0, 1] > 0.95
+    assert {(pair.a, pair.b) for pair in fp.near_pairs(prints)} == {(7, 30), (8, 31)}
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    size = int(image.shape[1] * 0.6)
+    return np.asarray(Image.fromarray(image[0]).resize((size, size), Image.Resampling.BICUBIC))[None]
+
+
+@pytest.mark.realdata
+def test_films_of_28_pixels_made_smaller_are_found_again(shared_data: Path) -> None:
+    with np.load(shared_data / "pneumoniamnist" / "pneumoniamnist.npz") as held:
+        images = np.unique(held["test_images"], axis=0)[:, None]
+    copies = [halved(image) for image in images[:100]]
+    pairs = fp.near_pairs(np.stack([fp.fingerprint(image) for image in [*images, *copies]]))
+    assert len({pair.a for pair in pairs if pair.b == pair.a + len(images)}) >= 93
+    assert all(pair.b % len(images) == pair.a for pair in pairs)
+
+
+@pytest.mark.realdata
+def test_fundus_photographs_of_forty_eyes_are_no_twins(shared_data: Path) -> None:
+    files = sorted((shared_data / "drive").glob("*/images/*"))
+    assert len(files) == 40
+    prints = np.stack([fp.fingerprint(np.asarray(Image.open(path).convert("L"))[None]) for path in files])
+    assert fp.near_pairs(prints) == []
+
+
 @pytest.mark.realdata
 def test_the_images_that_pneumoniamnist_shares_between_its_parts_are_found_and_no_look_alikes(shared_data: Path) -> None:
     with np.load(shared_data / "pneumoniamnist" / "pneumoniamnist.npz") as held:

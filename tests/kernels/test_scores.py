@@ -141,7 +141,7 @@ def test_an_undefined_figure_is_absent():
 def test_the_same_seed_gives_the_same_interval():
     truth, p, patients = binary()
     assert scores(BINARY, truth, p, patients, n_boot=100, seed=3) == scores(BINARY, truth, p, patients, n_boot=100, seed=3)
-    assert scores(BINARY, truth, p, patients, n_boot=100, seed=3)["auc"] != scores(BINARY, truth, p, patients, n_boot=100, seed=4)["auc"]
+    assert scores(BINARY, truth, p, patients, n_boot=100, seed=3)["f1"] != scores(BINARY, truth, p, patients, n_boot=100, seed=4)["f1"]
 
 
 def test_images_without_truth_are_left_out():

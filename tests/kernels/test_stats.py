@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 
 from vesalius.errors import DataError, OptionError
-from vesalius.kernels.stats import Estimate, bootstrap, paired, resample, wilson
+from vesalius.kernels.stats import Estimate, Resampled, bootstrap, paired, resample, wilson
 from vesalius.seed import generator
 
 
@@ -27,13 +28,31 @@ def test_the_interval_of_a_mean_has_the_right_width(method):
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.07)
 
 
+def test_few_patients_have_wider_intervals():
+    values = generator(0, "few").normal(3, 2, 12)
+    found, known = resample(mean_of(values), np.arange(12), 4000), stdtrit(11, 0.975) * values.std(ddof=1) / np.sqrt(12)
+    low, high = found.interval(0, "percentile")
+    assert (high - low) / 2 == pytest.approx(known, rel=0.06)
+    many = Resampled(found.value, found.draws, found.left_out).interval(0, "percentile")
+    assert low < many[0] < many[1] < high
+
+
+def test_the_score_interval_is_wilsons_where_images_are_independent_and_wider_where_they_are_not():
+    right = (generator(0, "share").random(4000) < 0.9).astype(float)
+    found = bootstrap(mean_of(right), np.arange(4000), 100, method="score")
+    assert (found.low, found.high) == pytest.approx(wilson(right.sum(), 4000), abs=2e-4) and "effective number" in found.method
+    alike = bootstrap(mean_of(np.repeat(right[:1000], 4)), np.repeat(np.arange(1000), 4), 100, method="score")
+    assert (alike.low, alike.high) == pytest.approx(wilson(right[:1000].sum(), 1000), abs=2e-3)
+    assert (bootstrap(mean_of(np.ones(9)), np.arange(9), 100, method="score").low) == 1
+
+
 def test_bca_equals_scipy():
     from scipy.stats import bootstrap as reference
 
     values = generator(0, "skewed").exponential(1, 60)
     expected = reference((values,), np.mean, n_resamples=9000, method="BCa", rng=1).confidence_interval
-    found = bootstrap(mean_of(values), np.arange(60), 9000)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    made = resample(mean_of(values), np.arange(60), 9000)
+    assert Resampled(made.value, made.draws, made.left_out).interval() == pytest.approx((expected.low, expected.high), abs=0.02)
 
 
 def test_patients_are_drawn_whole():
@@ -95,5 +114,5 @@ def test_plain_values():
 def test_bad_input_is_refused():
     with pytest.raises(DataError, match="a figure needs at least one image"):
         bootstrap(mean_of(np.zeros(0)), [])
-    with pytest.raises(OptionError, match="unknown interval 'wald': expected bca, percentile or centred"):
+    with pytest.raises(OptionError, match="unknown interval 'wald': expected bca, percentile, centred or score"):
         bootstrap(mean_of(np.zeros(3)), list("abc"), method="wald")

@@ -6,6 +6,10 @@ and offset, first on blurred images (Baker & Matthews, "Lucas-Kanade 20 years on
 IJCV 2004, inverse-compositional form aside). What is scored is the correlation
 of band-passed images, not of the images: two films of different chests correlate
 at .99 in their shading and hardly in their detail.
+
+A picture that was made small has lost its finest detail for good. A pair that is
+nearly alike is therefore looked at again with either side blurred as far as
+makes them agree.
 """
 
 from __future__ import annotations
@@ -30,8 +34,14 @@ SHIFT = 0.05 * SIDE
 CROP = ((1.0, 0, 0), (0.95, 0, 0), (0.95, SHIFT / 2, SHIFT / 2), (0.95, SHIFT / 2, -SHIFT / 2), (0.95, -SHIFT / 2, SHIFT / 2), (0.95, -SHIFT / 2, -SHIFT / 2))
 ROUNDS = ((1.5, 0.6), (1.0, 0.88), (0.5, 0.9))  # blur in thumbnail pixels; agreement below which a pair is given up before that round
 STEPS = 2
+HINT = 0.1  # agreement below which no other crop is tried
+BLURS = (0.6, 0.8, 1.0, 1.3, 1.6)  # of the sharper side, in thumbnail pixels; 1.6: a picture of about 12 px across
+BLURRED_FROM = 0.8  # agreement from which a pair is looked at blurred; pictures of 28 px made 17 px: 0.84 at the 1st percentile
 EDGE = 2  # pixels at the border that a rotation may have filled: not compared
 SCALES = (0.85, 1.18)
+DARK = 16  # of 255: background
+RIM = 2.5  # thumbnail pixels (a standard deviation): how far its rim reaches into the detail
+INTERIOR = 0.25  # share of the picture that must be left to be compared alone
 TILT = 0.12  # largest shear or rotation (radians)
 BATCH = 256
 CENTRE = (SIDE - 1) / 2
@@ -100,22 +110,74 @@ def over_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def _batch(flat: np.ndarray, a: np.ndarray, b: np.ndarray, variant: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Scores and maps of the first plane of M pairs; the score is the mean over planes, each aligned by itself."""
     starts = np.stack([start(v) for v in range(MIRRORS * len(CROP))])[variant]
-    each = [_plane(flat[a, p].astype(np.float32), flat[b, p].astype(np.float32), starts, threshold) for p in range(flat.shape[1])]
+    each = [_plane(_seen(flat[a, p]), _seen(flat[b, p]), starts, threshold) for p in range(flat.shape[1])]
     return np.mean([score for score, _ in each], axis=0), each[0][1]
 
 
+def _seen(flat: np.ndarray) -> np.ndarray:
+    """Pictures and their interiors, float32 ``[M, 2, 2304]``: 1 away from background, 0 on it and along its rim.
+
+    The rim of a round field of view, of a collimator or of a body is stronger than all else in the picture and the same in every picture of
+    its kind. A picture that is nearly all background keeps it.
+    """
+    image = flat.astype(np.float32)
+    inside = (_blur((_blur((image <= DARK).astype(np.float32), 1.0) > 0.9).astype(np.float32), RIM) < 0.02).astype(np.float32)
+    inside[inside.mean(1) < INTERIOR] = 1
+    return np.stack([image, inside], 1)
+
+
 def _plane(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    maps = maps.copy()
-    score = _agreement(moving, fixed, maps)
+    score, maps = _started(moving, fixed, maps.copy())
     for blur, hopeless in ROUNDS:
         undecided = np.flatnonzero((score < threshold) & (score > hopeless))
         if not len(undecided):
             break
-        tried = _refine(moving[undecided], fixed[undecided], maps[undecided], blur)
-        now = np.where(_plausible(tried), _agreement(moving[undecided], fixed[undecided], tried), -1.0)
-        better = now > score[undecided]
-        maps[undecided[better]], score[undecided[better]] = tried[better], now[better]
+        _improve(score, maps, undecided, *_aligned(moving[undecided], fixed[undecided], maps[undecided], blur))
+    unsharp = np.flatnonzero((score < threshold) & (score > BLURRED_FROM))
+    if len(unsharp):
+        _improve(score, maps, unsharp, *_blurred(moving[unsharp], fixed[unsharp], maps[unsharp]))
     return score, maps
+
+
+def _started(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best of all crops to start from where the one that the search found most alike shows little agreement (thin vessels, say)."""
+    score = _agreement(moving, fixed, maps)
+    poor = np.flatnonzero((score < ROUNDS[0][1]) & (score > HINT))
+    if len(poor):
+        signs = np.sign(maps[poor][:, [1, 5]])
+        for scale, y, x in CROP:
+            tried = np.column_stack([np.full(len(poor), y), scale * signs[:, 0], 0 * signs[:, 0], np.full(len(poor), x), 0 * signs[:, 0], scale * signs[:, 1]])
+            _improve(score, maps, poor, _agreement(moving[poor], fixed[poor], tried.astype(np.float32)), tried)
+    return score, maps
+
+
+def _improve(score: np.ndarray, maps: np.ndarray, rows: np.ndarray, now: np.ndarray, tried: np.ndarray) -> None:
+    better = now > score[rows]
+    maps[rows[better]], score[rows[better]] = tried[better], now[better]
+
+
+def _aligned(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    tried = _refine(moving, fixed, maps, blur)
+    return np.where(_plausible(tried), _agreement(moving, fixed, tried), -1.0), tried
+
+
+def _blurred(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and maps after the blur of one side (positive: of ``moving``) that makes each pair agree best."""
+    blurs = np.array([side * blur for blur in BLURS for side in (1, -1)])
+    score = np.array([_agreement(*_sided(moving, fixed, blur), maps) for blur in blurs])
+    best, score, maps = score.argmax(0), score.max(0), maps.copy()
+    for which in np.unique(best):
+        rows = np.flatnonzero(best == which)
+        _improve(score, maps, rows, *_aligned(*_sided(moving[rows], fixed[rows], blurs[which]), maps[rows], ROUNDS[-1][0]))
+    return score, maps
+
+
+def _sided(moving: np.ndarray, fixed: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    return (_softened(moving, blur), fixed) if blur > 0 else (moving, _softened(fixed, -blur))
+
+
+def _softened(seen: np.ndarray, sigma: float) -> np.ndarray:
+    return np.stack([_blur(seen[:, 0], sigma), seen[:, 1]], 1)
 
 
 def _plausible(maps: np.ndarray) -> np.ndarray:
@@ -133,13 +195,14 @@ def _corners(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return y0 * SIDE + x0, y - y0, x - x0, inside
 
 
-def _draw(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``[M, 2304]`` seen through their maps, and 1 where that is known (away from both borders)."""
+def _draw(seen: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures through their maps ``[M, 2304]``, and 1 where that is known (away from both borders and from the background)."""
     place, fy, fx, inside = _corners(maps)
-    take = [np.take_along_axis(images, place + step, 1) for step in (0, 1, SIDE, SIDE + 1)]
+    take = [np.take_along_axis(seen, (place + step)[:, None], 2) for step in (0, 1, SIDE, SIDE + 1)]
+    fy, fx = fy[:, None], fx[:, None]
     drawn = (take[0] * (1 - fx) + take[1] * fx) * (1 - fy) + (take[2] * (1 - fx) + take[3] * fx) * fy
     inner = np.maximum(np.abs(_Y), np.abs(_X)) <= CENTRE - EDGE
-    return drawn.astype(np.float32), (inside & inner).astype(np.float32)
+    return drawn[:, 0].astype(np.float32), (inside & inner & (drawn[:, 1] > 0.99)).astype(np.float32)
 
 
 def _blur(images: np.ndarray, sigma: float) -> np.ndarray:
@@ -153,18 +216,19 @@ def _detail(images: np.ndarray) -> np.ndarray:
 def _agreement(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Correlation of the fine detail of each pair where both are known, ``[M]``."""
     drawn, known = _draw(moving, maps)
+    known *= fixed[:, 1]
     count = known.sum(1, keepdims=True) + 1e-6
-    x, y = (_detail(image) for image in (drawn, fixed))
+    x, y = (_detail(image) for image in (drawn, fixed[:, 0]))
     x, y = ((image - (image * known).sum(1, keepdims=True) / count) * known for image in (x, y))
     energy = np.sqrt((x * x).sum(1) * (y * y).sum(1))
     return np.where(energy > 1e-3, (x * y).sum(1) / np.maximum(energy, 1e-3), 0.0)
 
 
 def _refine(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, blur: float) -> np.ndarray:
-    source, target = _blur(moving, blur), _blur(fixed, blur)
+    source, target = _softened(moving, blur), _blur(fixed[:, 0], blur)
     for _ in range(STEPS):
         drawn, known = _draw(source, maps)
-        maps = _compose(maps, _step(drawn, target, known))
+        maps = _compose(maps, _step(drawn, target, known * fixed[:, 1]))
     return maps
 
 

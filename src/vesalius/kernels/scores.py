@@ -1,6 +1,7 @@
 """The figures of one split, each with an interval whose unit is the patient.
 
-A proportion with one image per patient has Wilson's interval; everything else is resampled by patient (BCa).
+A proportion with one image per patient has Wilson's interval; with several, and an AUC, Wilson's at the effective number of
+images (`stats.Resampled.interval`); everything else is resampled by patient (BCa).
 Where no image at all is wrong, resampling finds no spread and would promise certainty: the bound is then Wilson's
 for as many right answers out of as many (for AUC: as the rarer class has patients).
 """
@@ -22,6 +23,7 @@ Scope = str | None
 Keyed = dict[tuple[Scope, str], np.ndarray]
 
 OF_CLASS = ("auc", "ap", "f1", "sensitivity", "specificity", "ppv", "npv")
+SHARES = {"auc", "balanced_accuracy", *figures.RATIOS}
 BOUNDED = {"auc", "ap", "f1", "balanced_accuracy", "kappa", *figures.RATIOS}
 
 
@@ -178,7 +180,7 @@ def _resampled(
         value = float(found.value[m])
         if not np.isfinite(value):
             continue
-        made = estimate(found, m, "centred" if name == "ece" else "bca", people, len(patients))
+        made = estimate(found, m, "centred" if name == "ece" else "score" if name in SHARES else "bca", people, len(patients))
         made = _settled(name, value, made, scopes.get(scope), scope is None and len(scopes) > 3, patients)
         if made is not None:
             result.setdefault(scope, {})[name] = made
