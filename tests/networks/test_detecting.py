@@ -159,7 +159,7 @@ def test_an_unknown_risk_teaches_nothing(made: Made) -> None:
 
 
 def test_an_ignored_box_is_neither_learnt_nor_background(made: Made) -> None:
-    """Taught that nothing is there, a network keeps its belief inside an ignored box, and loses it outside."""
+    """It is no true box; and where it covers the whole tile hardly anything is left to learn."""
     network, x = made.network.eval(), made.images(1)
     shown = made.loss(x, made.truth([made.row(8, 40)]))
     hidden = made.loss(x, made.truth([made.row(8, 40, 0, 1)]))
