@@ -26,7 +26,8 @@ PRIMARY = {"regression": "mae", "mask": "dice", "boxes": "map50"}
 class RunFacts:
     """What a run folder says; see docs/architecture.md for the files.
 
-    ``judged`` are the cases of a run with boxes (``cases.parquet``); ``cases`` those that are explained (``explain/cases.json``).
+    ``judged`` are the cases of a run with boxes (``cases.parquet``); ``cases`` those that are explained (``explain/cases.json``);
+    ``trust`` the results of the tests of trust by name (``trust.json``).
     """
 
     run: Path
@@ -42,6 +43,7 @@ class RunFacts:
     training: list[dict[str, Any]] = field(default_factory=list)
     cases: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    trust: dict[str, Any] = field(default_factory=dict)
     weights_hash: str | None = None
 
     @property
@@ -130,6 +132,7 @@ def read_run(run: Path) -> RunFacts:
         "judged": _read(run / "cases.parquet", pd.read_parquet), "history": _read(run / "log" / "history.csv", pd.read_csv),
         "ranking": _read(run / "log" / "ranking.csv", pd.read_csv), "training": _read(run / "log" / "training.json", _json),
         "cases": _read(run / "explain" / "cases.json", _json), "environment": _read(run / "environment.json", _json),
+        "trust": _read(run / "trust.json", _json),
         "weights_hash": _read(run / "model" / "weights.safetensors", _hash),
     }
     found = {name: value for name, value in known.items() if value is not None}
