@@ -116,3 +116,10 @@ def test_bad_input_is_refused():
         bootstrap(mean_of(np.zeros(0)), [])
     with pytest.raises(OptionError, match="unknown interval 'wald': expected bca, percentile, centred or score"):
         bootstrap(mean_of(np.zeros(3)), list("abc"), method="wald")
+
+
+def test_two_patients_have_the_widest_interval_and_no_error() -> None:
+    values = np.array([0.2, 0.4, 0.9, 0.8])
+    found = resample(lambda weights: (values @ weights / weights.sum(0))[None], ["a", "a", "b", "b"], 200, 0)
+    low, high = found.interval(0, "bca")
+    assert low == pytest.approx(found.draws.min()) and high == pytest.approx(found.draws.max())

@@ -28,6 +28,8 @@ CHUNK = 2**18
 """Weights held at once: small enough to stay in the cache of an ordinary machine."""
 JACK_GROUPS = 500
 """At most so many groups of patients are left out in turn; their third moment estimates the same acceleration."""
+WIDEST = 6.0
+"""Standard deviations: with two or three patients all draws lie within."""
 DRAWN_LEAST = 20
 """An interval needs at least so many draws in which the figure exists."""
 
@@ -100,6 +102,7 @@ def _tails(n_patients: int, level: float) -> tuple[float, float]:
     if n_patients < 2:
         return (1 - level) / 2, (1 + level) / 2
     z = float(stdtrit(n_patients - 1, (1 + level) / 2)) * np.sqrt(n_patients / (n_patients - 1))
+    z = min(z, WIDEST)
     return NormalDist().cdf(-z), NormalDist().cdf(z)
 
 

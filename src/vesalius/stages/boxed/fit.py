@@ -54,12 +54,15 @@ def fit_boxes(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
 
 def _plan(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Plan:
     run, request, start = work.run, work.request, time.perf_counter()
-    if not run.plan.is_file():
+
+    def make() -> Plan:
         facts = gather_boxes(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
         plan = design_boxes(facts, this_machine(run.path, request.accelerator), request, next(iter(request.network), None))
         why = "a picture's boxes by overlap, as COCO does" if cohort.ndim == 2 else "a volume's by their centre, as LUNA16 does"
-        plan = plan.decide("output.matching", MATCHING[cohort.ndim], why)
-        work.with_split(plan).save(run.plan)
+        return plan.decide("output.matching", MATCHING[cohort.ndim], why)
+
+    if not run.plan.is_file():
+        work.planned(cohort.target, used, make).save(run.plan)
     work.timed("plan", start)
     return Plan.load(run.plan)
 
