@@ -67,16 +67,29 @@ def _draw(seed: int, kind: str, n: int, size: int, draw: Callable[[np.random.Gen
     return items
 
 
-def make_binary_folders(out: Path, seed: int, n: int, *, size: int = 96, shuffle: bool = False) -> Truth:
-    """``normal/`` and ``effusion/``; the patient is in the file name (``P0012_1.png``), there is no table."""
+def _mislabel(items: list[Item], rng: np.random.Generator, share: float) -> list[Item]:
+    """Give a share of the films the label of the other folder; the films as they were drawn keep it in ``true``."""
+    chosen = [items[i] for i in sorted(rng.permutation(len(items))[: round(share * len(items))])]
+    for item in chosen:
+        item.given = next(name for name in FOLDERS if name != item.given)
+    return chosen
+
+
+def make_binary_folders(out: Path, seed: int, n: int, *, size: int = 96, mislabelled: float = 0.0, shuffle: bool = False) -> Truth:
+    """``normal/`` and ``effusion/``; the patient is in the file name (``P0012_1.png``), there is no table.
+
+    ``mislabelled``: share of the films that lie in the wrong folder.
+    """
     items = _draw(seed, "binary-folders", n, size, _folder_patient)
+    wrong = _mislabel(items, generator(seed, "mislabel"), mislabelled)
     if shuffle:
         shuffle_labels(items, generator(seed, "shuffle"))
     for item in items:
         item.id = f"{item.given}/{item.patient}_{item.id[-5]}.png"
     write_items(out, items)
-    facts = {"kind": "binary-folders", "seed": seed, "n": n, "options": {"size": size, "shuffle": shuffle}}
-    return truth_of(out, items, facts | {"target": "folder", "target_kind": "binary", "classes": FOLDERS}, {})
+    facts = {"kind": "binary-folders", "seed": seed, "n": n, "options": {"size": size, "mislabelled": mislabelled, "shuffle": shuffle}}
+    planted = {"mislabelled": sorted(item.id for item in wrong)} if wrong else {}
+    return truth_of(out, items, facts | {"target": "folder", "target_kind": "binary", "classes": FOLDERS}, planted)
 
 
 def make_multilabel(out: Path, seed: int, n: int, *, size: int = 112, shuffle: bool = False) -> Truth:

@@ -1,0 +1,110 @@
+"""What a model may still not rule out: its conformal bounds, kept beside its weights as ``conformal.json`` and read by `predict`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesalius.core.finding import Finding, Score, Text
+from vesalius.core.target import SEPARATOR, TargetSpec
+from vesalius.errors import RunError
+from vesalius.kernels.conformal import prediction_sets
+from vesalius.storage import atomic_json
+
+RECORD = "conformal.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """Conformal bounds of one model.
+
+    Parameters
+    ----------
+    kind: of the target. error: the stated one, e.g. 0.1.
+    bounds: of each class (LAC scores); multilabel: of absent and present, sign by sign; regression: one, of the normalised residual;
+        mask: one, of 1 - Dice by doubt. Infinite where too few patients were there.
+    knots, levels: regression: expected absolute error by predicted value.
+    spread: mask: what is added to the doubt before it divides.
+    """
+
+    kind: str
+    error: float
+    bounds: tuple[float, ...]
+    knots: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
+    spread: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, model: Path) -> None:
+        """Write ``conformal.json`` into a model folder; infinite bounds are null."""
+        plain = asdict(self) | {"schema": SCHEMA, "bounds": [None if math.isinf(each) else each for each in self.bounds]}
+        atomic_json(model / RECORD, plain)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Knowing | None:
+        """What a model folder, or the run folder above it, holds; None where it holds no bounds.
+
+        Raises
+        ------
+        RunError: the file is damaged or of another schema.
+        """
+        folder = Path(folder)
+        path = (folder / "model" if (folder / "model").is_dir() else folder) / RECORD
+        if not path.is_file():
+            return None
+        try:
+            facts = json.loads(path.read_text("utf-8"))
+            bounds = tuple(math.inf if each is None else float(each) for each in facts["bounds"])
+            made = cls(facts["kind"], facts["error"], bounds, tuple(facts["knots"]), tuple(facts["levels"]), facts["spread"], facts["facts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError("the bounds of the model are damaged", where=path, got=error, do="delete the file and run 'vesalius fit' again") from error
+        if facts.get("schema") != SCHEMA:
+            raise RunError("the bounds of the model have another schema", where=path, expected=SCHEMA, got=facts.get("schema"), do="use its own version")
+        return made
+
+    def half_width(self, value: np.ndarray) -> np.ndarray:
+        """Half the width of the interval about predicted values (regression)."""
+        return np.asarray(self.bounds[0] * np.interp(value, self.knots, self.levels))
+
+    def least_dice(self, doubt: np.ndarray) -> np.ndarray:
+        """What the mean Dice of a case does not fall short of, given its doubt (mask); 0 where nothing can be promised."""
+        return np.clip(1 - self.bounds[0] * (np.nan_to_num(np.asarray(doubt, float), nan=1.0) + self.spread), 0.0, 1.0)
+
+    def told(self, finding: Finding, target: TargetSpec) -> Finding:
+        """The finding with the set of answers that cannot be ruled out, and whether the model decides."""
+        if self.kind == "regression":
+            return self._with_interval(finding)
+        held = self.held_names(np.array([finding.scores[name] for name in target.classes]), finding.label, target)
+        code = "decided" if len(held) == 1 else "undecided"
+        said = f"At an error of {self.error:.0%} the answer is {held[0] or 'none'}." if len(held) == 1 else (
+            f"The model does not decide: at an error of {self.error:.0%} it cannot rule out {', '.join(each or 'none' for each in held)}."
+        )
+        notes = (Text("prediction-set", " / ".join(each or "none" for each in held)), Text(code, said))
+        return replace(finding, notes=(*finding.notes, *notes))
+
+    def held_names(self, p: np.ndarray, label: str, target: TargetSpec) -> list[str]:
+        """Labels that cannot be ruled out, the model's own first; of a multilabel target the labels that differ from it in one open sign."""
+        if self.kind != "multilabel":
+            held = prediction_sets(p[None], np.array(self.bounds), np.array([target.classes.index(label)]))[0]
+            return [label, *(name for name, kept in zip(target.classes, held, strict=True) if kept and name != label)]
+        own = [name for name in label.split(SEPARATOR) if name]
+        bounds = np.array(self.bounds).reshape(-1, 2)
+        marks = np.array([int(name in own) for name in target.classes])
+        both = [prediction_sets(np.array([[1 - p[k], p[k]]]), bounds[k], marks[k : k + 1])[0].all() for k in range(len(p))]
+        asked = [name for name, unsure in zip(target.classes, both, strict=True) if unsure]
+        return [label, *(SEPARATOR.join(n for n in target.classes if (n in own) != (n == name)) for name in asked)]
+
+    def _with_interval(self, finding: Finding) -> Finding:
+        value = next(item for item in finding.items if isinstance(item, Score))
+        half = float(self.half_width(np.array([value.value]))[0])
+        if math.isinf(half):
+            return replace(finding, notes=(*finding.notes, Text("undecided", "Too few patients to bound the error of this value.")))
+        low, high = value.value - half, value.value + half
+        items = tuple(replace(item, low=low, high=high) if item is value else item for item in finding.items)
+        return replace(finding, items=items, notes=(*finding.notes, Text("interval", f"{1 - self.error:.0%} interval {low:.4g} to {high:.4g}")))
