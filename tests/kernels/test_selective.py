@@ -12,11 +12,11 @@ from vesalius.kernels.selective import certainty_of, decomposed, one_a_patient, 
 def test_the_promise_is_kept_in_nineteen_of_twenty_calibrations(error: float) -> None:
     rng, kept, broken = np.random.default_rng(0), 0, 0
     for _ in range(200):
-        certainty = rng.random(300)
-        made = select(certainty, (rng.random(300) < 0.5 * (1 - certainty)).astype(float), error)
+        certainty = rng.random(1000)
+        made = select(certainty, (rng.random(1000) < 0.5 * (1 - certainty) ** 2).astype(float), error)
         if made is not None:
             kept += 1
-            broken += 0.25 * (1 - made.threshold) > error  # the mean of 0.5 (1 - c) above the threshold
+            broken += (1 - made.threshold) ** 2 / 6 > error  # the mean of 0.5 (1 - c)^2 above the threshold
     assert kept > 150 and broken / kept <= 0.05
 
 
