@@ -14,8 +14,8 @@ from vesalius.phantoms import KINDS, Truth, make_phantom
 from vesalius.phantoms.__main__ import main
 
 SMALL = {"films": 24, "binary-folders": 12, "multilabel": 12, "ordinal": 12, "regression": 12, "volumes": 4, "dicom": 6, "dicom-masks": 2, "organs": 4,
-         "vessels": 4, "cells": 6, "nodules": 2, "clip": 6, "broken": 6, "broken-boxes": 6}
-WITH_TABLE = ("films", "multilabel", "ordinal", "regression", "volumes")
+         "vessels": 4, "cells": 6, "nodules": 2, "clip": 6, "shortcuts": 8, "broken": 6, "broken-boxes": 6}
+WITH_TABLE = ("films", "shortcuts", "multilabel", "ordinal", "regression", "volumes")
 
 
 def tree_hash(folder: Path) -> str:

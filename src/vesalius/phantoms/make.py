@@ -17,6 +17,7 @@ from vesalius.phantoms.dicomseg import make_dicom_masks
 from vesalius.phantoms.films import make_films
 from vesalius.phantoms.nodules import make_nodules
 from vesalius.phantoms.organs import make_organs
+from vesalius.phantoms.shortcuts import make_shortcuts
 from vesalius.phantoms.tables import make_binary_folders, make_multilabel, make_ordinal, make_regression
 from vesalius.phantoms.truth import TRUTH, Truth
 from vesalius.phantoms.vessels import make_vessels
@@ -37,6 +38,7 @@ MAKERS: dict[str, tuple[Callable[..., Truth], int]] = {
     "cells": (make_cells, 120),
     "nodules": (make_nodules, 40),
     "clip": (make_clip, 60),
+    "shortcuts": (make_shortcuts, 300),
     "broken": (make_broken, 24),
     "broken-boxes": (make_broken_boxes, 12),
 }
