@@ -19,8 +19,9 @@ from vesalius.networks._layers import layer, norm
 from vesalius.networks._points import point_loss, points_of
 from vesalius.networks._pyramid import body_of
 
-RARE = 0.01
-"""Probability of every class at the start (Lin et al., *Focal loss*, ICCV 2017)."""
+RARE, EXPECTED = 0.01, 5.0
+"""Probability of every class at the start (Lin et al., *Focal loss*, ICCV 2017), less where a map has so many cells that more than a few boxes would
+be expected."""
 FURTHEST = 64.0
 """A border lies at most so many cells from its point."""
 
@@ -91,8 +92,12 @@ class Head(nn.Module):
         super().__init__()
         self.classes = nn.Sequential(Conv(ndim, width, width, 3, 1, kind), layer("conv", ndim, width, n_out, 1))
         self.borders = nn.Sequential(Conv(ndim, width, width, 3, 1, kind), layer("conv", ndim, width, 2 * ndim, 1))
-        nn.init.constant_(self.classes[-1].bias, -math.log((1 - RARE) / RARE))  # type: ignore[arg-type]
         nn.init.constant_(self.borders[-1].bias, 1.0)  # type: ignore[arg-type]
+
+    def expect(self, cells: int) -> None:
+        """Start with few boxes among so many cells."""
+        p = min(RARE, EXPECTED / cells)
+        nn.init.constant_(self.classes[-1].bias, -math.log((1 - p) / p))  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.classes(x), self.borders(x)
@@ -169,7 +174,10 @@ def yolo_like(
     chosen = list(depths) if depths is not None else [min(i, 2) for i in range(n)]
     if len(chosen) != n or min(chosen) < 0:
         raise OptionError("impossible 'yolo-like'", expected=f"depths for {n} stages", got=chosen)
-    return YoloLike(channels, n_out, ndim, widths, chosen, levels, neck or 4 * width, risk, norm, backbone)
+    network = YoloLike(channels, n_out, ndim, widths, chosen, levels, neck or 4 * width, risk, norm, backbone)
+    for stride, head in zip(network.strides, network.heads, strict=True):
+        head.expect(math.prod(-(-side // stride) for side in size))  # type: ignore[operator]
+    return network
 
 
 PAPER = "Redmon et al., YOLO, CVPR 2016; Tian et al., FCOS, ICCV 2019; Feng et al., TOOD, ICCV 2021"

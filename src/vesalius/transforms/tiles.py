@@ -69,9 +69,11 @@ def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace
         return image, TileTrace(study.grid, *facts)
     trace = trace_of(study.grid, reads)
     image = _turned(_channels(study, reads.channels), trace)
-    numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])
     if reads.longest and reads.spacing_mm is None:
-        return _scaled(numbers, trace.shape), trace
+        # Made smaller first: there are fewer numbers to standardise, and both are linear.
+        small = _scaled(np.ascontiguousarray(image, np.float32), trace.shape)
+        return np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(small)]), trace
+    numbers = np.stack([_standardised(channel, study, reads, c) for c, channel in enumerate(image)])
     return resampled_image(numbers, trace.shape, anisotropic=trace.coarse), trace
 
 

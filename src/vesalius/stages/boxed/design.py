@@ -23,8 +23,10 @@ from vesalius.stages.request import Request
 from vesalius.stages.tiled.design import choose_length, choose_numbers, kind_of, rounded, tile_reads_of, times
 
 DEFAULT_NETWORK = "yolo-like"
-ENOUGH = {2: 15.0, 3: 4.0}
+ENOUGH = {2: 15.0, 3: 5.0}
 """Samples that the shortest edge of a small object should cover; with blood cells more did not find more (docs/benchmarks.md)."""
+CELL = {2: 1.5, 3: 1.2}
+"""Cells of the finest map that a small object's edge covers at least; in a volume a finer map costs eight times as much."""
 COARSEST, FINEST = 1.0, 0.5
 """A study is made at most twice as large, and never larger than it is without need."""
 MOST_SAMPLES = {("cpu", 2): 416**2, ("cpu", 3): 80**3, ("cuda", 2): 1024**2, ("cuda", 3): 160**3}
@@ -132,7 +134,7 @@ def _options(name: str, plan: Plan, facts: BoxFacts, machine: Machine) -> dict[s
     if name != DEFAULT_NETWORK:
         return risk
     small = facts.small / min(plan["input.spacing_mm"]) if plan["input.spacing_mm"] else facts.small * plan["input.longest"] / facts.longest
-    finest = int(np.clip(2 ** math.floor(math.log2(max(small / 1.5, 1))), 4 if ndim == 2 else 2, 8 if ndim == 2 else 4))
+    finest = int(np.clip(2 ** math.floor(math.log2(max(small / CELL[ndim], 1))), 4 if ndim == 2 else 2, 8 if ndim == 2 else 4))
     return {"width": WIDTH[kind_of(machine), ndim], "finest": finest, "levels": 3, **risk}
 
 
