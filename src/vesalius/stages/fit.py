@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vesalius.stages.explain.cases import explain_cases
 from vesalius.stages.nodes import announce, help_training, node_rank
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
 from vesalius.stages.prepare import Prepared, prepare_all, quiet
+from vesalius.stages.repeat import Again, repeat_training
 from vesalius.stages.report import report
 from vesalius.stages.report.card import model_card
 from vesalius.stages.request import Request
@@ -74,6 +76,7 @@ def fit_whole(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
         _baselines(work, material)
         mapping = _train(work, plan, material)
         _evaluate(work, mapping, material, cohort)
+    repeat_training(work, cohort.target, lambda again: _again(work, plan, material, again))
     _explain(work, cohort)
 
 
@@ -190,6 +193,16 @@ def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) 
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(frame)})
     mapping.save(run.model, model_card(run.path, metrics))
     atomic_json(run.metrics, metrics)
+
+
+def _again(work: Work, plan: Plan, material: Material, again: Again) -> pd.DataFrame:
+    """The same plan with another seed, judged on validation."""
+    apart = replace(material, checkpoints=again.checkpoints, log=again.log)
+    mapping, _ = train_members(plan, apart, replace(work.request, seed=again.seed), work.progress)
+    held = material.frame[material.frame["split"] == "validation"]
+    predictions = raw_frame(mapping, held, raw_values(mapping, material.prepared.images, held.index.to_list(), progress=work.progress))
+    _calibrate(mapping, predictions)
+    return with_probabilities(mapping, predictions)
 
 
 def _calibrate(mapping: Mapping, predictions: pd.DataFrame) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Images of one class, masks and boxes keep their results in tables of their own (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,8 @@ import pandas as pd
 
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, RunError
-from vesalius.kernels.figures import Ranked, mean_of
-from vesalius.kernels.scores import assess, figure_of
+from vesalius.kernels.figures import Ranked, mean_of, regression
+from vesalius.kernels.scores import Keyed, assess, figure_of, marks_of, weighted
 from vesalius.kernels.stats import Estimate, Weighted, codes, estimate, resample, wilson
 from vesalius.stages.boxed import figures as boxes
 from vesalius.stages.boxed.operating import thresholds_of
@@ -56,6 +57,9 @@ class Judged(Protocol):
 
     def one(self, name: str) -> Weighted:
         """One figure over all classes, of weighted cases ``[N, B]`` -> ``[B]``; NaN where undefined."""
+
+    def figures(self, weights: np.ndarray) -> np.ndarray:
+        """All figures ``[len(names), B]`` of weighted cases."""
 
     def kept(self, rows: np.ndarray) -> Judged:
         """Some of the cases (a mask or places)."""
@@ -105,6 +109,18 @@ class Classes:
             return self._ranked(name)
         return figure_of(self.target, self.truth, self.p, name, self.threshold)
 
+    def figures(self, weights: np.ndarray) -> np.ndarray:
+        if self.target.kind == "regression":
+            found = regression(self.truth.astype(float), self.p[:, 0])(weights)
+        else:
+            found = {name: row for (scope, name), row in self._compute(weights).items() if scope is None}
+        nothing = np.full(weights.shape[1], np.nan)
+        return np.stack([found.get(name, nothing) for name in self.names])
+
+    @cached_property
+    def _compute(self) -> Callable[[np.ndarray], Keyed]:
+        return weighted(self.target, self.truth, self.p, marks_of(self.target, self.truth, self.p, self.threshold))
+
     def _ranked(self, name: str) -> Weighted:
         """Areas alone cost little: many draws are made of them."""
         several = self.target.kind == "multilabel"
@@ -140,6 +156,9 @@ class Masks:
 
     def one(self, name: str) -> Weighted:
         return self.cube.one(name)
+
+    def figures(self, weights: np.ndarray) -> np.ndarray:
+        return self.cube.figures(weights)[[masks.FIGURES.index(name) for name in self.names], 0]
 
     def kept(self, rows: np.ndarray) -> Masks:
         return replace(self, ids=self.ids[rows], cube=masks.Cube(self.cube.values[:, :, rows], self.cube.patients[rows]))
@@ -179,6 +198,9 @@ class Boxes:
     def one(self, name: str) -> Weighted:
         return self.sheet.overall(name)
 
+    def figures(self, weights: np.ndarray) -> np.ndarray:
+        return np.stack([self.sheet.overall(name)(weights) for name in self.names])
+
     def kept(self, rows: np.ndarray) -> Boxes:
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
         whole = self.part
@@ -192,8 +214,7 @@ class Boxes:
 
 def assessed(judged: Judged, seed: int, n_boot: int) -> dict[str, dict[str, Any]]:
     """Every figure of a part with the patient bootstrap; a faultless one has Wilson's bound."""
-    figures = [judged.one(name) for name in judged.names]
-    found = resample(lambda weights: np.stack([np.atleast_2d(figure(weights))[0] for figure in figures]), judged.patients, n_boot, seed)
+    found = resample(judged.figures, judged.patients, n_boot, seed)
     people = codes(judged.patients)[1]
     made = {name: _settled(name, estimate(found, m, "bca", people, len(judged.ids))) for m, name in enumerate(judged.names)}
     return {name: each.to_dict() for name, each in made.items() if each is not None}

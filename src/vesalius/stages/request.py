@@ -10,7 +10,7 @@ from typing import Any, Literal
 from vesalius.errors import OptionError
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-NOT_REMEMBERED = ("jobs", "lang", "devices", "nodes", "accelerator")
+NOT_REMEMBERED = ("jobs", "lang", "devices", "nodes", "accelerator", "repeat")
 """Options that may differ when a run is continued: they do not change what comes out, or only the plan knows them."""
 PLANNED = ("budget_s", "network", "size", "epochs", "batch", "learning_rate", "precision", "members", "folds", "sensitivity")
 """Options that a plan decides; they cannot be given beside ``plan``."""
@@ -43,6 +43,8 @@ class Request:
     weights: pretrained weights (file, ``hub:NAME`` or a known name).
     size: side length of the network's input. epochs, batch, learning_rate, precision, members: of the training.
     folds: train so many networks, each without one part of the patients (masks only); they are averaged on the test set.
+    repeat: train with so many seeds; the first is the model, the others show how much of its figure is luck (`stages.repeat`). A finished run may be
+        given more of them.
     by_image: split by image; the report shows it in red. new_split: do not keep the official split.
     sensitivity: choose the operating point for this sensitivity, else by Youden's index.
     plan: a ``plan.toml`` (or the run folder that holds one) whose decisions are taken instead of measuring this machine and planning
@@ -68,6 +70,7 @@ class Request:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
     members: int | None = None
     folds: int | None = None
+    repeat: int = 1
     by_image: bool = False
     new_split: bool = False
     sensitivity: float | None = None
@@ -79,7 +82,7 @@ class Request:
     lang: str = "en"
 
     def __post_init__(self) -> None:
-        for name in ("size", "epochs", "batch", "learning_rate", "members", "devices", "nodes", "jobs"):
+        for name in ("size", "epochs", "batch", "learning_rate", "members", "devices", "nodes", "jobs", "repeat"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise OptionError(f"--{name.replace('_', '-')} must be positive", expected="a number above 0", got=value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from vesalius.stages.boxed.rival import blob_cases
 from vesalius.stages.boxed.store import prepare_boxes
 from vesalius.stages.boxed.tables import detections_of
 from vesalius.stages.design.machine import this_machine
+from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
 from vesalius.stages.sealing import Looks, verify_seal
 from vesalius.stages.tiled.design import tile_reads_of
@@ -49,6 +51,9 @@ def fit_boxes(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
         work.timed("train", start)
         keep_training(work, parts, results)
         _evaluate(work, plan, material, judge, used, parts, results, rivals)
+    if to_repeat(work):
+        material = _material(work, plan, cohort, cases, used)
+        repeat_training(work, cohort.target, lambda again: _again(work, plan, material, judge, again))
     _explain(work, judge, plan)
 
 
@@ -111,6 +116,16 @@ def _evaluate(
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(used)})
     whole.save(run.model, model_card(run.path, metrics))
     atomic_json(run.metrics, metrics)
+
+
+def _again(work: Work, plan: Plan, material: TileMaterial, judge: BoxJudge, again: Again) -> pd.DataFrame:
+    """The same plan with another seed, calibrated and judged on validation."""
+    apart = replace(material, checkpoints=again.checkpoints, log=again.log)
+    parts, results = train_parts(plan, apart, work.request, work.progress, again.seed)
+    blind = unseen_of(lambda some: boxed_mapping_of(plan, material.target, some), apart, parts, results)
+    folder = again.log / "judged"
+    raw = pd.concat([judged_boxes(mapping, rows, judge, folder, fold=fold, progress=work.progress) for fold, mapping, rows in blind])
+    return _settled(boxed_mapping_of(plan, material.target, results), raw, judge, plan["output.matching"])[0]
 
 
 def _settled(whole: BoxedMapping, raw: pd.DataFrame, judge: BoxJudge, matching: str) -> tuple[pd.DataFrame, dict[str, Any]]:

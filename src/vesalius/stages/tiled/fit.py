@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,6 +14,7 @@ from vesalius.core.cohort import Case, Cohort
 from vesalius.mapping import Mapping, TiledMapping
 from vesalius.plan import Plan
 from vesalius.stages.design.machine import this_machine
+from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
 from vesalius.stages.sealing import Looks, verify_seal
 from vesalius.stages.tiled.bias import bias_of
@@ -41,6 +44,9 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
         work.timed("train", start)
         keep_training(work, parts, results)
         _evaluate(work, plan, material, judge, used, parts, results)
+    if to_repeat(work):
+        material = _material(work, plan, cohort, cases, used)
+        repeat_training(work, cohort.target, lambda again: _again(work, plan, material, judge, again))
     _explain(work, judge)
 
 
@@ -113,6 +119,18 @@ def _evaluate(
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(used)})
     whole.save(run.model, model_card(run.path, metrics))
     atomic_json(run.metrics, metrics)
+
+
+def _again(work: Work, plan: Plan, material: TileMaterial, judge: Judge, again: Again) -> pd.DataFrame:
+    """The same plan with another seed, judged on validation at the operating point of the run."""
+    apart = replace(material, checkpoints=again.checkpoints, log=again.log)
+    parts, results = train_parts(plan, apart, work.request, work.progress, again.seed)
+    tables = []
+    for fold, mapping, rows in unseen_of(lambda some: mapping_of(plan, material.target, some), apart, parts, results):
+        _with_bias(mapping, json.loads(work.run.metrics.read_text("utf-8")).get("operating_point"))
+        within_memory(mapping)
+        tables.append(judged(mapping, rows, judge, again.log / "judged", fold=fold, progress=work.progress, what="validation cases marked"))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _with_bias(mapping: TiledMapping, operating: dict[str, Any] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,10 @@ def parts_of(plan: Plan, material: TileMaterial, seed: int) -> list[Part]:
     return made
 
 
-def train_parts(plan: Plan, material: TileMaterial, request: Request, progress: Progress) -> tuple[list[Part], list[Trained]]:
-    """Train every part; a finished one is not trained again, one that was stopped goes on."""
+def train_parts(plan: Plan, material: TileMaterial, request: Request, progress: Progress, seed: int | None = None) -> tuple[list[Part], list[Trained]]:
+    """Train every part; a finished one is not trained again, one that was stopped goes on. ``seed``: of the training, where it is not that of the folds."""
     parts = parts_of(plan, material, request.seed)
+    request = request if seed is None else replace(request, seed=seed)
     results = []
     for i, part in enumerate(parts, 1):
         prefix = f"network {i} of {len(parts)}, " if len(parts) > 1 else ""
