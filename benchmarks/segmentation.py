@@ -1,9 +1,9 @@
-"""Masks on public sets: `fit` as a user calls it, every figure with its interval, and validation Dice against training minutes.
+"""Masks and boxes on public sets: `fit` as a user calls it, every figure with its interval, and the validation score against training minutes.
 
     python benchmarks/segmentation.py FOLDER --out RUN [--budget 60m] [--folds 5] [--seed 0] [-- further options of fit]
 
-FOLDER is a data set with masks, e.g. Task04_Hippocampus of the Medical Segmentation Decathlon, DRIVE, or the ISBI 2012 membranes
-(``--patient none --label membrane=0``). The same command goes on where it was stopped. With ``--folds`` the cross-validated figures come
+FOLDER is a data set with masks or boxes, e.g. Task04_Hippocampus of the Medical Segmentation Decathlon, DRIVE, the ISBI 2012 membranes
+(``--patient none --label membrane=0``), or BCCD. The same command goes on where it was stopped. With ``--folds`` the cross-validated figures come
 from networks that have not seen the case; the test figures are the ensemble's.
 """
 
@@ -18,7 +18,9 @@ import pandas as pd
 import vesalius
 from vesalius.stages.request import seconds_of
 
-SHOWN = ("dice", "iou", "nsd", "hd95", "sensitivity", "specificity", "auc", "size_error", "lesion_f1")
+SHOWN = ("dice", "iou", "nsd", "hd95", "sensitivity", "specificity", "auc", "size_error", "lesion_f1", "map50", "map", "cpm", "sensitivity_at_1fp",
+         "precision", "count_mae")
+EACH = ("dice", "nsd", "ap50", "ap", "cpm", "count_mae")
 
 
 def figures(metrics: dict, part: str) -> list[str]:
@@ -26,7 +28,7 @@ def figures(metrics: dict, part: str) -> list[str]:
     found = metrics.get(part) or {}
     lines = [f"  {name:12} {_told(found[name])}" for name in SHOWN if name in found]
     per_class = metrics["per_class"].get(part, {})
-    return lines + [f"  {structure}: " + ", ".join(f"{name} {_told(rows[name])}" for name in ("dice", "nsd") if name in rows)
+    return lines + [f"  {structure}: " + ", ".join(f"{name} {_told(rows[name])}" for name in EACH if name in rows)
                     for structure, rows in per_class.items()]
 
 
@@ -55,7 +57,7 @@ def main() -> None:
     for network_facts in json.loads((run / "log" / "training.json").read_text()):
         print("trained", json.dumps(network_facts))
     history = pd.read_csv(run / "log" / "history.csv")
-    print("validation Dice of the tiles against training minutes (first network):")
+    print("validation score of the tiles against training minutes (first network):")
     for row in history.iloc[:: max(1, len(history) // 12)].itertuples():
         print(f"  {row.seconds / 60:6.1f} min  {row.validation_score:.4f}")
     print("seconds of each step:", json.loads((run / "environment.json").read_text())["seconds"])
