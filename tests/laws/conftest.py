@@ -12,14 +12,14 @@ from vesalius.core.geometry import Grid
 from vesalius.core.reads import Reads, TileReads
 from vesalius.core.study import Study
 from vesalius.core.target import KINDS, TargetSpec
-from vesalius.mapping import Mapping, TiledMapping
+from vesalius.mapping import BoxedMapping, Mapping, TiledMapping, network_of
 from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
 
 CLASSES = {
     "binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "multilabel": ("p", "q", "r"), "ordinal": ("0", "1", "2", "3"), "regression": (),
-    "mask": ("s", "t"),
+    "mask": ("s", "t"), "boxes": ("dot", "ring"),
 }
 SIZE = {2: (28, 28), 3: (20, 20, 20)}
 
@@ -80,6 +80,17 @@ def make_tiled(ndim: int = 3, network: str = "unet", exclusive: bool = True, spa
     plan = Plan().decide("network.name", network, "a law").decide("network.options", options, "a law")
     torch.manual_seed(0)
     return TiledMapping(reads, [build(network, channels=1, n_out=output.n_out, size=reads.size, **options)], output, plan)
+
+
+def make_boxed(ndim: int = 2, network: str = "yolo-like", spacing_mm: tuple[float, ...] | None = None, size: tuple[int, ...] | None = None,
+               risk: str = "", **options: object) -> BoxedMapping:
+    """A mapping that detects, with fresh weights from a seed; whatever a box's score, it is in the finding."""
+    output = output_for(TargetSpec("boxes", CLASSES["boxes"], risk=risk))
+    output.facts["thresholds"] = dict.fromkeys(CLASSES["boxes"], 0.0)
+    reads = TileReads(size or (32,) * ndim, spacing_mm=spacing_mm)
+    plan = Plan().decide("network.name", network, "a law").decide("network.options", options | ({"risk": True} if risk else {}), "a law")
+    torch.manual_seed(0)
+    return BoxedMapping(reads, [network_of(plan, reads, output.n_out).eval()], output, plan)
 
 
 @pytest.fixture(params=WHOLE)
