@@ -1,11 +1,14 @@
 """Vesalius: from a folder of medical images to a model and a report that can be believed.
 
-The five verbs are functions here; each is imported when it is first used, so that ``import vesalius`` is quick.
+The verbs are functions here; each is imported when it is first used, so that ``import vesalius`` is quick.
 
     vesalius.check(data)            what is here and what is wrong
     vesalius.fit(data, out)         the main job
     vesalius.report(run)            the page, again or in the other language
     vesalius.predict(run, data, out)
+    vesalius.compare(run, other)    two runs on the same test, paired
+    vesalius.reproduce(run)         the same fit again: do the numbers come out the same?
+    vesalius.paperwork(run)         model card and checklists from the facts of the run
     vesalius.load(run)(study)       a Mapping: a study (or a path) in, a Finding out
 """
 
@@ -20,6 +23,9 @@ _PLACES = {
     "check": ("vesalius.stages.check", "check"),
     "fit": ("vesalius.stages.fit", "fit"),
     "report": ("vesalius.stages.report", "report"),
+    "compare": ("vesalius.stages.compare", "compare"),
+    "paperwork": ("vesalius.stages.paperwork", "paperwork"),
+    "reproduce": ("vesalius.stages.reproduce", "reproduce"),
     "predict": ("vesalius.stages.predict", "predict"),
     "load": ("vesalius.mapping", "load"),
     "Mapping": ("vesalius.mapping", "Mapping"),
@@ -28,7 +34,7 @@ _PLACES = {
     "VesaliusError": ("vesalius.errors", "VesaliusError"),
 }
 
-__all__ = ["Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "fit", "load", "predict", "report"]
+__all__ = ["Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "fit", "load", "paperwork", "predict", "report", "reproduce"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,11 @@ from vesalius.stages.cohortfile import read_cohort, write_cohort
 from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
 from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
+from vesalius.stages.doubtful.corrections import recorded, same_corrections, with_corrections
 from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate
 from vesalius.stages.explain.cases import explain_cases
 from vesalius.stages.nodes import announce, help_training, node_rank
+from vesalius.stages.paperwork import paperwork
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
 from vesalius.stages.prepare import Prepared, prepare_all, quiet
 from vesalius.stages.repeat import Again, repeat_training
@@ -65,6 +67,8 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
         cohort, frame = cohort_of(work)
         WAYS[output_for(cohort.target).reading](work, cohort, frame)
         run_trust(work, cohort, frame)
+        if run.metrics.is_file():
+            paperwork(run.path, request.lang)
         report(run.path, request.lang)
     return run.path
 
@@ -91,16 +95,20 @@ def cohort_of(work: Work) -> tuple[Cohort, pd.DataFrame]:
         request.data, table=request.table, label=request.label, patient=request.patient, image=request.image, target=request.target, layout=request.layout,
         gaps=request.gaps,
     )
+    cohort, corrections = with_corrections(cohort, request.corrections)
     if run.cohort.is_file():
         frame = read_cohort(run.cohort)
         _unchanged(cohort, frame, request.data)
+        same_corrections(corrections, run.audit)
         return cohort, frame
     audit = audit_cohort(cohort, jobs=request.jobs, progress=work.progress)
     by: By = "image" if request.by_image else "patient"
     audit.raise_if_hopeless(by=by)
     split = split_cohort(audit, seed=request.seed, by=by, keep_official=not request.new_split)
-    facts = {"seal": seal(split.frame), "decisions": [list(d) for d in split.decisions], "notes": list(split.notes), "by": split.by}
-    atomic_json(run.audit, audit.to_dict() | {"split": facts})
+    notes = list(split.notes)
+    told = recorded(corrections, notes, split.frame)
+    facts = {"seal": seal(split.frame), "decisions": [list(d) for d in split.decisions], "notes": notes, "by": split.by}
+    atomic_json(run.audit, audit.to_dict() | {"split": facts} | told)
     write_cohort(split.frame, run.cohort)
     work.timed("check", start)
     return cohort, split.frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vesalius.stages.report import boxsections, keys, masksections, sections
+from vesalius.stages.report import boxsections, keys, masksections, papersection, sections
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.keys import Key
 from vesalius.stages.report.sections import Maker, Section
@@ -21,7 +21,7 @@ class Layout:
 HEAD = (sections.results, sections.curves)
 TAIL = (
     sections.baselines, sections.cases, sections.data, sections.split, sections.ranking, sections.training, sections.datasize, sections.plan,
-    sections.model, sections.environment,
+    sections.model, papersection.paperwork, sections.environment,
 )
 NUMBERS = (keys.main, keys.gain, keys.size, keys.calibration)
 ONE_CLASS = Layout((*HEAD, sections.confusion, sections.classes, *TAIL), NUMBERS)
@@ -32,7 +32,7 @@ LAYOUTS = {
         (
             masksections.results, masksections.classes, masksections.cases, masksections.sizes, masksections.uncertainty, masksections.baselines,
             masksections.data, sections.split, sections.ranking, masksections.training, masksections.datasize, sections.plan, sections.model,
-            sections.environment,
+            papersection.paperwork, sections.environment,
         ),
         (keys.main, keys.crossed, keys.surface, keys.distance, keys.lesions, keys.gain, keys.size),
     ),
@@ -40,7 +40,7 @@ LAYOUTS = {
         (
             boxsections.results, boxsections.classes, boxsections.cases, boxsections.counting, boxsections.scores, boxsections.baselines,
             boxsections.data, sections.split, sections.ranking, boxsections.training, masksections.datasize, sections.plan, sections.model,
-            sections.environment,
+            papersection.paperwork, sections.environment,
         ),
         (keys.main, keys.found, keys.counted, keys.risk, keys.gain, keys.size),
     ),
