@@ -108,3 +108,11 @@ class Knowing:
         low, high = value.value - half, value.value + half
         items = tuple(replace(item, low=low, high=high) if item is value else item for item in finding.items)
         return replace(finding, items=items, notes=(*finding.notes, Text("interval", f"{1 - self.error:.0%} interval {low:.4g} to {high:.4g}")))
+
+
+def cells_of(finding: Finding) -> dict[str, Any]:
+    """What a row of ``findings.csv`` says of the set: ``set`` and ``decided``, or ``low`` and ``high`` of a value; nothing without bounds."""
+    notes = {note.code: note.text for note in finding.notes}
+    made: dict[str, Any] = {"set": notes["prediction-set"], "decided": "yes" if "decided" in notes else "no"} if "prediction-set" in notes else {}
+    bounds = [item for item in finding.items if isinstance(item, Score) and item.low is not None]
+    return made | ({"low": bounds[0].low, "high": bounds[0].high} if bounds and not made else {})

@@ -25,6 +25,7 @@ from vesalius.stages.boxed.stream import Streamed
 from vesalius.stages.boxed.stream import stream as stream_boxes
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
+from vesalius.stages.knowing import Knowing, cells_of
 from vesalius.stages.prepare import cores, quiet
 from vesalius.stages.tiled.predict import predict_masks
 from vesalius.storage import atomic_json, atomic_write
@@ -89,11 +90,12 @@ def predict(
     findings: list[Finding] = []
     refused: dict[str, str] = {}
     files: dict[str, str] = {}
+    knowing = Knowing.load(run)
     with single_thread():
         for done, source in enumerate(sources, 1):
             finding = _read(mapping, source, refused)
             if finding is not None:
-                findings.append(finding)
+                findings.append(finding if knowing is None else knowing.told(finding, mapping.output.target))
                 if len(files) < pictures:
                     files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method)
             progress(done, len(sources), "studies read")
@@ -144,7 +146,9 @@ def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method
 
 
 def _write(mapping: Mapping, findings: list[Finding], refused: dict[str, str], files: dict[str, str], out: Path) -> Predicted:
-    rows = [{"source": f.source, "label": f.label, "probability": f.probability} | f.scores | {"picture": files.get(f.source, "")} for f in findings]
+    rows = [
+        {"source": f.source, "label": f.label, "probability": f.probability} | f.scores | cells_of(f) | {"picture": files.get(f.source, "")} for f in findings
+    ]
     rows += [{"source": name, "refused_because": why} for name, why in refused.items()]
     table, record = out / "findings.csv", out / "findings.json"
     atomic_write(table, pd.DataFrame(rows).to_csv(index=False).encode("utf-8-sig"))

@@ -47,6 +47,7 @@ class Request:
         given more of them.
     by_image: split by image; the report shows it in red. new_split: do not keep the official split.
     sensitivity: choose the operating point for this sensitivity, else by Youden's index.
+    corrections: a ``corrections.csv`` of labels that were looked at again (the page ``doubtful/index.html`` makes one).
     plan: a ``plan.toml`` (or the run folder that holds one) whose decisions are taken instead of measuring this machine and planning
         anew: the same plan, data and seed give the same weights. It decides the options in `PLANNED`, which cannot be given beside it.
     """
@@ -75,6 +76,7 @@ class Request:
     new_split: bool = False
     sensitivity: float | None = None
     plan: str | None = None
+    corrections: str | None = None
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
@@ -103,7 +105,8 @@ class Request:
     def remembered(self) -> dict[str, Any]:
         """What a continued run must agree with, as plain values."""
         facts = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in NOT_REMEMBERED}
-        return facts | {"data": _absolute(self.data), "plan": None if self.plan is None else _absolute(self.plan)}
+        files = {name: None if getattr(self, name) is None else _absolute(getattr(self, name)) for name in ("plan", "corrections")}
+        return facts | {"data": _absolute(self.data)} | files
 
     @classmethod
     def names(cls) -> list[str]:
