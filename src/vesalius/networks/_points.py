@@ -55,7 +55,8 @@ def aligned(
     ``[A]`` index of the true box (-1: none), and ``[A]`` the class target in [0, 1]: its alignment, scaled so that the best point of
     a box has that point's overlap.
 
-    A box so small that no point lies in it is answered for by the points next to its middle.
+    A box so small that no point lies in it is answered for by the points next to its middle. A box all of whose points went to another one
+    (a small object upon a large one) gets its best point back.
     """
     a, n, d = len(points), len(truth), points.shape[1]
     if not n:
@@ -67,11 +68,23 @@ def aligned(
     best, place = metric.topk(min(MOST_POINTS, a), 1)
     chosen = torch.zeros_like(metric, dtype=torch.bool).scatter_(1, place, best > 0)
     owner = torch.where(chosen, iou + TINY, torch.full_like(iou, -1.0)).max(0)
-    mine = torch.where(owner.values >= 0, owner.indices, torch.full_like(owner.indices, -1))
+    mine = _none_lost(torch.where(owner.values >= 0, owner.indices, torch.full_like(owner.indices, -1)), metric)
     kept = metric * (torch.arange(n, device=mine.device)[:, None] == mine[None])
     most = kept.amax(1, keepdim=True).clamp(min=TINY)
     reach = (iou * (kept > 0)).amax(1, keepdim=True)
     return mine, (kept / most * reach).amax(0)
+
+
+def _none_lost(mine: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+    """Every box that has no point takes its best one from a box that keeps another."""
+    counts = torch.bincount(mine[mine >= 0], minlength=len(metric))
+    for k in torch.nonzero(counts == 0).flatten().tolist():
+        free = (metric[k] > 0) & ((mine < 0) | (counts[mine.clamp(min=0)] > 1))
+        if free.any():
+            point = int(torch.where(free, metric[k], torch.full_like(metric[k], -1.0)).argmax())
+            counts[mine[point]] -= int(mine[point] >= 0)
+            mine[point], counts[k] = k, 1
+    return mine
 
 
 def _inside(points: torch.Tensor, strides: torch.Tensor, truth: torch.Tensor, d: int) -> torch.Tensor:

@@ -25,6 +25,8 @@ OVERLAP = 0.5
 MOST = 300
 """Boxes of one study at most."""
 MOST_CANDIDATES = 3000
+EQUAL = 2e-6
+"""An operating point is the score of some box of validation, kept with six digits and here as float32: it must not fall below itself."""
 
 
 @OUTPUTS.register("detect")
@@ -91,7 +93,7 @@ class Detect(Output):
 
     def above(self, found: Detected) -> Detected:
         """The boxes at or above the operating point of their class."""
-        return found.kept(found.scores >= self.thresholds()[found.labels]) if len(found) else found
+        return found.kept(found.scores >= self.thresholds()[found.labels] - EQUAL) if len(found) else found
 
     def finding(self, found: Detected, study: Study) -> Finding:
         """The boxes at or above the operating point, counted and measured, on the study's own grid."""

@@ -28,8 +28,17 @@ def cut_with_boxes(
     image: ``[C, …]`` of any float type. rows: see `rows_of`, in samples of ``image``. matrix: from steps in the tile to steps in the study.
     """
     nothing = np.broadcast_to(np.zeros(1, np.uint8), (1, *image.shape[1:]))
+    centre = _snapped(centre, size, matrix)
     x, _ = cut(image, nothing, centre, size, matrix)
     return x, within(moved(rows, centre, size, matrix), size)
+
+
+def _snapped(centre: np.ndarray, size: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:
+    """Where a tile that is only shifted or mirrored lies in truth: `cut` moves it by whole samples, and its boxes must follow."""
+    if not np.array_equal(np.abs(matrix), np.eye(len(size))):
+        return centre
+    half = 0.5 * (np.array(size) - 1)
+    return np.asarray(np.round(centre - half) + half)
 
 
 def moved(rows: np.ndarray, centre: np.ndarray, size: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:

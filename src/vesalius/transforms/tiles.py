@@ -17,6 +17,8 @@ from vesalius.transforms.foreign import prepare_foreign
 from vesalius.transforms.reading import canonical, to_channels
 
 LEAST_STD = 1e-6
+LEAST_SHARE = 1e-5
+"""A deviation below this share of the mean is rounding: a constant picture that was made smaller must not become noise."""
 COARSE = 3.0
 """An axis whose spacing is so many times the finest is resampled apart and by the nearest sample (nnU-Net, Isensee 2021)."""
 
@@ -111,7 +113,8 @@ def _standardised(channel: np.ndarray, study: Study, reads: TileReads, c: int) -
         values = np.where(finite, values, values[finite].min())
     scheme = reads.schemes[c]
     if scheme == "zscore":
-        return (values - values.mean(dtype=np.float64).astype(np.float32)) / max(float(values.std(dtype=np.float64)), LEAST_STD)
+        mean = float(values.mean(dtype=np.float64))
+        return (values - np.float32(mean)) / max(float(values.std(dtype=np.float64)), LEAST_STD, LEAST_SHARE * abs(mean))
     values = values.clip(reads.low[c], reads.high[c]) if scheme == "ct" else values / float(2**study.bits - 1)
     return (values - np.float32(reads.mean[c])) / np.float32(max(reads.std[c], LEAST_STD))
 
