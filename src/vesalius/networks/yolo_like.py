@@ -24,6 +24,8 @@ RARE, EXPECTED = 0.01, 5.0
 be expected."""
 FURTHEST = 64.0
 """A border lies at most so many cells from its point."""
+COARSEST = 32
+"""Stride of the coarsest map at most: sides of tiles are multiples of it."""
 
 
 class Conv(nn.Sequential):
@@ -166,9 +168,10 @@ def yolo_like(
     """
     ndim = len(size)
     finest = finest or (8 if ndim == 2 else 4)
-    if finest not in (2, 4, 8, 16) or not 1 <= levels <= 4 or width < 1:
+    if finest not in (2, 4, 8, 16) or not 1 <= levels <= 4 or finest * 2 ** (levels - 1) > COARSEST or width < 1:
         given = f"finest {finest}, levels {levels}, width {width}"
-        raise OptionError("impossible 'yolo-like'", expected="finest 2, 4, 8 or 16, 1 to 4 levels, width >= 1", got=given)
+        told = f"finest 2, 4, 8 or 16, 1 to 4 levels, none coarser than {COARSEST}, width >= 1"
+        raise OptionError("impossible 'yolo-like'", expected=told, got=given)
     n = int(math.log2(finest)) + levels - 1
     widths = [width * min(2**i, 16) for i in range(n)]
     chosen = list(depths) if depths is not None else [min(i, 2) for i in range(n)]
