@@ -21,7 +21,8 @@ def made(size: tuple[int, ...] = (64, 64), n_out: int = 2, **options: object) ->
     ("size", "options", "strides"),
     [
         ((64, 64), {}, [8, 16, 32]), ((32, 32, 32), {}, [4, 8, 16]), ((64, 64), {"finest": 4}, [4, 8, 16]),
-        ((64, 64), {"finest": 2, "levels": 4}, [2, 4, 8, 16]), ((64, 64), {"finest": 16, "levels": 2}, [16, 32]), ((32, 32, 32), {"finest": 2, "levels": 1}, [2]),
+        ((64, 64), {"finest": 2, "levels": 4}, [2, 4, 8, 16]), ((64, 64), {"finest": 16, "levels": 2}, [16, 32]),
+        ((32, 32, 32), {"finest": 2, "levels": 1}, [2]),
     ],
 )
 def test_maps_answer_at_the_strides_that_were_asked_for(size: tuple[int, ...], options: dict[str, object], strides: list[int]) -> None:
