@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from vesalius.kernels.crossridge import crossed, products, told
+from vesalius.kernels.crossridge import crossed, crossed_many, products, told
 
 
 def material(n: int = 60, d: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,3 +49,11 @@ def test_no_case_is_asked_of_a_model_that_saw_it() -> None:
     same = crossed(products(x), y, fold, strengths=(0.3,))
     assert np.allclose(after[fold == 2], same[fold == 2]) and not np.allclose(after[fold == 1], same[fold == 1])
     assert before.shape == y.shape
+
+
+def test_several_truths_at_once_are_each_as_alone() -> None:
+    x, y, fold = material()
+    rng = np.random.default_rng(2)
+    truths = np.stack([np.column_stack([y, -y]), rng.normal(size=(60, 2)), rng.permutation(np.column_stack([y, y]))])
+    together = crossed_many(products(x), truths, fold)
+    assert all(np.allclose(together[b], crossed(products(x), truths[b], fold)) for b in range(3))

@@ -43,13 +43,23 @@ def crossed(gram: np.ndarray, truth: np.ndarray, fold: np.ndarray, strengths: Se
     gram: as `products` gives it. truth: ``[N, M]`` numbers. fold: ``[N]``, 0 .. K-1 with K of 3 or more.
     strengths: penalties to choose from, for each fold by how well the next fold is told from the others.
     """
-    said, n_folds = np.zeros_like(truth, dtype=np.float64), int(fold.max()) + 1
+    return crossed_many(gram, np.asarray(truth, np.float64)[None], fold, strengths)[0]
+
+
+def crossed_many(gram: np.ndarray, truths: np.ndarray, fold: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> np.ndarray:
+    """`crossed` for several truths ``[B, N, M]`` of the same cases (labels dealt out anew, say) at hardly more cost than for one: ``[B, N, M]``."""
+    said, n_folds = np.zeros(truths.shape), int(fold.max()) + 1
+    flat = truths.transpose(1, 0, 2).reshape(truths.shape[1], -1)
     for k in range(n_folds):
-        mine, inner = np.flatnonzero(fold == k), np.flatnonzero(fold == (k + 1) % n_folds)
-        others = np.flatnonzero(fold != k)
+        mine, inner, others = np.flatnonzero(fold == k), np.flatnonzero(fold == (k + 1) % n_folds), np.flatnonzero(fold != k)
         core = np.setdiff1d(others, inner)
-        losses = [np.square(told(gram, truth, core, inner, each) - truth[inner]).mean() for each in strengths] if len(core) and len(inner) else [0.0]
-        said[mine] = told(gram, truth, others, mine, strengths[int(np.argmin(losses))])
+        losses = [np.square(told(gram, flat, core, inner, each) - flat[inner]).mean(0) for each in strengths] if len(core) and len(inner) else [flat[0] * 0]
+        best = np.stack(losses).reshape(len(losses), len(truths), -1).mean(2).argmin(0)
+        for place in np.unique(best):
+            chosen = np.flatnonzero(best == place)
+            picked = truths[chosen].transpose(1, 0, 2).reshape(truths.shape[1], -1)
+            made = told(gram, picked, others, mine, strengths[place])
+            said[np.ix_(chosen, mine)] = made.reshape(len(mine), len(chosen), -1).transpose(1, 0, 2)
     return said
 
 
