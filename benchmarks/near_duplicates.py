@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -136,9 +137,9 @@ def told(hits: list[bool]) -> dict[str, float]:
 
 
 def measured(folder: Path, held: dict[str, tuple[int, str, int, str]]) -> dict[str, object]:
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     audit = check(str(folder))
-    seconds, ids = time.perf_counter() - start, [Path(case.id).stem for case in audit.cohort.cases]
+    seconds, used, ids = time.perf_counter() - start, time.process_time() - used, [Path(case.id).stem for case in audit.cohort.cases]
     pairs = [(ids[pair.a], ids[pair.b], pair.score) for pair in audit.twins.near]
     false = [(a, b, round(score, 3), held[a][3], held[a][2], held[b][2]) for a, b, score in pairs if held[a][0] != held[b][0]]
     found = {held[a][0] for a, b, _ in pairs if held[a][0] == held[b][0]}
@@ -147,7 +148,8 @@ def measured(folder: Path, held: dict[str, tuple[int, str, int, str]]) -> dict[s
         if change:
             for table, key in zip(tables.values(), (change, f"{size} px", kind), strict=True):
                 table.setdefault(key, []).append(i in found)
-    return {"images": len(held), "seconds_of_check": round(seconds, 1), "pairs": len(pairs), "false_pairs": len(false), "false": false[:20],
+    return {"images": len(held), "seconds_of_check": round(seconds, 1), "processor_seconds_without_readers": round(used, 1),
+            "load": os.getloadavg()[0], "pairs": len(pairs), "false_pairs": len(false), "false": false[:20],
             "all": told([hit for hits in tables["change"].values() for hit in hits]),
             **{name: {key: told(hits) for key, hits in table.items()} for name, table in tables.items()}}
 

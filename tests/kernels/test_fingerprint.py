@@ -170,3 +170,17 @@ def test_the_images_that_pneumoniamnist_shares_between_its_parts_are_found_and_n
     pairs = fp.near_pairs(np.stack([fp.fingerprint(image[None]) for image in images]))
     assert all(np.array_equal(images[pair.a], images[pair.b]) for pair in pairs)
     assert len({pair.b for pair in pairs if pair.a < n <= pair.b}) == 8
+
+
+def small(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image[0]).resize((17, 17), Image.Resampling.BICUBIC))[None]
+
+
+def test_what_agrees_only_when_blurred_must_stand_out() -> None:
+    base = [film(seed, 28) for seed in range(40)]
+    found = fp.near_pairs(np.stack([fp.fingerprint(image) for image in [*base, *(small(image) for image in base[:10])]]))
+    assert {(pair.a, pair.b) for pair in found} == {(i, 40 + i) for i in range(10)}
+    ends = np.array([(0, 1, 0), (0, 2, 0), (3, 4, 0), (5, 6, 0), (5, 7, 0), (6, 7, 0)])
+    laid = fp.Overlay(np.array([0.96, 0.95, 0.97, 0.965, 0.96, 0.99]), *np.zeros((3, 6)), np.array([True, True, True, True, True, False]))
+    # 0 resembles 1 and 2 alike; 3 and 4 have no rival; 6 and 7 are one picture and no rivals of each other
+    assert fp._outstanding(ends, laid, 0.95, 8).tolist() == [False, False, True, True, True, True]

@@ -9,7 +9,7 @@ at .99 in their shading and hardly in their detail.
 
 A picture that was made small has lost its finest detail for good. A pair that is
 nearly alike is therefore looked at again with either side blurred as far as
-makes them agree.
+makes them agree; `fingerprint.near_pairs` asks of such a pair that it stands out.
 """
 
 from __future__ import annotations
@@ -50,12 +50,16 @@ _Y, _X = (axis.ravel().astype(np.float32) for axis in np.mgrid[0:SIDE, 0:SIDE] -
 
 @dataclass(frozen=True)
 class Overlay:
-    """What was found for each of M pairs: agreement ``score`` (-1..1), ``mirrored``, ``moved`` (by more than a pixel), ``degrees``."""
+    """What was found for each of M pairs.
+
+    Agreement ``score`` (-1..1), ``mirrored``, ``moved`` (by more than a pixel), ``degrees``, and ``blurred``: one side had to be blurred to agree so well.
+    """
 
     score: np.ndarray
     mirrored: np.ndarray
     moved: np.ndarray
     degrees: np.ndarray
+    blurred: np.ndarray
 
 
 def start(variant: int) -> np.ndarray:
@@ -89,11 +93,11 @@ def overlay(flat: np.ndarray, a: np.ndarray, b: np.ndarray, variant: np.ndarray,
     """
     cuts = [slice(i, i + BATCH) for i in range(0, len(a), BATCH)]
     parts = list(over_cores(lambda cut: _batch(flat, a[cut], b[cut], variant[cut], threshold), cuts))
-    score, maps = (np.concatenate(x) for x in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros((0, 6)))
+    score, maps, blurred = (np.concatenate(x) for x in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros((0, 6)), np.zeros(0, bool))
     turn = np.degrees(np.arctan2(maps[:, 2] * np.sign(maps[:, 1]), np.abs(maps[:, 1])))
     grown = np.abs(np.sqrt(np.abs(maps[:, 1] * maps[:, 5])) - 1) * CENTRE
     moved = np.maximum(np.hypot(maps[:, 0], maps[:, 3]), grown) > 0.5
-    return Overlay(score, (variant // len(CROP)) > 0, moved, turn)
+    return Overlay(score, (variant // len(CROP)) > 0, moved, turn, blurred)
 
 
 def over_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -107,11 +111,11 @@ def over_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from pool.map(work, items)
 
 
-def _batch(flat: np.ndarray, a: np.ndarray, b: np.ndarray, variant: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and maps of the first plane of M pairs; the score is the mean over planes, each aligned by itself."""
+def _batch(flat: np.ndarray, a: np.ndarray, b: np.ndarray, variant: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, maps of the first plane, and whether any was blurred, of M pairs; the score is the mean over planes, each aligned by itself."""
     starts = np.stack([start(v) for v in range(MIRRORS * len(CROP))])[variant]
     each = [_plane(_seen(flat[a, p]), _seen(flat[b, p]), starts, threshold) for p in range(flat.shape[1])]
-    return np.mean([score for score, _ in each], axis=0), each[0][1]
+    return np.mean([plane[0] for plane in each], axis=0), each[0][1], np.any([plane[2] for plane in each], axis=0)
 
 
 def _seen(flat: np.ndarray) -> np.ndarray:
@@ -126,7 +130,7 @@ def _seen(flat: np.ndarray) -> np.ndarray:
     return np.stack([image, inside], 1)
 
 
-def _plane(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _plane(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     score, maps = _started(moving, fixed, maps.copy())
     for blur, hopeless in ROUNDS:
         undecided = np.flatnonzero((score < threshold) & (score > hopeless))
@@ -134,9 +138,10 @@ def _plane(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, threshold: f
             break
         _improve(score, maps, undecided, *_aligned(moving[undecided], fixed[undecided], maps[undecided], blur))
     unsharp = np.flatnonzero((score < threshold) & (score > BLURRED_FROM))
+    sharp = score.copy()
     if len(unsharp):
         _improve(score, maps, unsharp, *_blurred(moving[unsharp], fixed[unsharp], maps[unsharp]))
-    return score, maps
+    return score, maps, score > sharp
 
 
 def _started(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

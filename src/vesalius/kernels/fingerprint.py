@@ -32,6 +32,8 @@ from vesalius.kernels.alignment import CROP, MIRRORS, SIDE, Overlay, over_cores,
 FREQUENCIES = 10
 DIMENSIONS = 60
 SIMILAR = 0.84  # cosine of two descriptors from which a pair is looked at; nearest strangers of 5,800 chest films: 0.77 at the 90th percentile
+SURE = 0.96  # agreement, nothing blurred, from which no rival is asked for
+OUTSTANDING = 0.5  # a pair that is less sure must lack at most this share of what the next best of either image lacks
 CLOSEST, POSSIBLE = 2, 0.6  # so many are looked at also when less alike, down to this cosine: a crop that moves the rim of a round field of view
 NEAR = 0.95  # agreement of fine detail from which a pair is called the same picture; the highest pair of different chest films seen: 0.947
 NEIGHBOURS = 12  # pairs looked at per image: bounds the work when everything resembles everything (a cine)
@@ -94,9 +96,25 @@ def near_pairs(prints: np.ndarray, *, threshold: float = NEAR, progress: Progres
         return []
     flat = prints.reshape(*prints.shape[:2], -1)
     laid = overlay(flat, found[:, 0], found[:, 1], found[:, 2], threshold)
-    keep = np.flatnonzero(laid.score >= threshold)
+    keep = np.flatnonzero(_outstanding(found, laid, threshold, len(prints)))
     pairs = [Pair(int(min(found[i, :2])), int(max(found[i, :2])), float(laid.score[i]), _how(laid, int(i))) for i in keep]
     return sorted(pairs, key=lambda pair: (-pair.score, pair.a, pair.b))
+
+
+def _outstanding(found: np.ndarray, laid: Overlay, threshold: float, n: int) -> np.ndarray:
+    """Which pairs are the same picture, ``[M]`` bool.
+
+    Films of one view differ in their detail; where that is blurred away or lost, all may agree. There the pair has to agree far better
+    than either image does with any third one (Lowe, IJCV 2004, has such a ratio), copies of the same picture aside.
+    """
+    same = laid.score >= threshold
+    sure = same & ~laid.blurred & (laid.score >= SURE)
+    sharp = [Pair(int(a), int(b), 1.0, "") for a, b in found[sure, :2]]
+    ends = np.sort(_components(n, sharp)[found[:, :2]], axis=1)
+    for k in np.flatnonzero(same & ~sure):
+        rivals = np.isin(ends, ends[k]).any(1) & (ends != ends[k]).any(1) & (ends[:, 0] != ends[:, 1])
+        same[k] = 1 - laid.score[k] <= OUTSTANDING * (1 - laid.score[rivals].max(initial=0.0))
+    return same
 
 
 def candidates(prints: np.ndarray, *, similar: float = SIMILAR, progress: Progress | None = None) -> np.ndarray:
