@@ -77,6 +77,9 @@ def fit(
     members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
     folds: Annotated[int | None, typer.Option(help="Masks, boxes: train so many networks, each without one part of the patients.")] = None,
     sensitivity: Annotated[float | None, typer.Option(help="Choose the operating point for this sensitivity.")] = None,
+    repeat: Annotated[int, typer.Option(help="Train with so many seeds: how much of the figure is luck.")] = 1,
+    plan: Annotated[str | None, typer.Option(help="A plan.toml (or a run folder) whose decisions are taken instead of planning anew.")] = None,
+    corrections: Annotated[str | None, typer.Option(help="corrections.csv from the page of doubtful labels.")] = None,
     split_by_image: Annotated[bool, typer.Option("--split-by-image", help="Ignore who the patient is. The report shows it in red.")] = False,
     new_split: Annotated[bool, typer.Option("--new-split", help="Do not keep the official split.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -95,7 +98,7 @@ def fit(
             data, out, progress=progress, table=table, label=label, patient=patient, image=image, target=target, layout=layout, gaps=gaps, seed=seed,
             budget_s=seconds_of(budget), network=names, weights=weights, size=size, epochs=epochs, batch=batch, learning_rate=learning_rate,
             precision=precision, members=members, folds=folds, sensitivity=sensitivity, by_image=split_by_image, new_split=new_split, accelerator=accelerator,
-            devices=devices, nodes=nodes, jobs=jobs, lang=lang,
+            devices=devices, nodes=nodes, jobs=jobs, lang=lang, repeat=repeat, plan=plan, corrections=corrections,
         )
     typer.echo(summary(run, lang) if (run / "metrics.json").is_file() else f"trained along; the first machine writes the report in {run}")
 
@@ -136,6 +139,49 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")], lang: Lang 
     from vesalius.stages.report import report as run_report
 
     typer.echo(str(run_report(run, lang)))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run on the same test cases.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.json and a page.")] = None,
+    lang: Lang = "en",
+) -> None:
+    """Two runs on the same test cases, paired: is there a difference, and what would show one."""
+    from vesalius.stages.compare import compare as run_compare
+    from vesalius.stages.report.brief import compare_page, compare_text
+    from vesalius.storage import atomic_write
+
+    record = run_compare(first, second, out=out)
+    if out is not None:
+        atomic_write(out / "compare.html", compare_page(record, lang).encode())
+    typer.echo(compare_text(record, lang))
+
+
+@app.command()
+def reproduce(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the second run; RUN-again when left out.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data are now, if they were moved.")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on where images or labels are not as they were.")] = False,
+    jobs: Jobs = None, lang: Lang = "en",
+) -> None:
+    """Fit again as the record of a run says, and say whether the numbers came out the same."""
+    from vesalius.stages.reproduce import reproduce as run_reproduce
+
+    with _progress() as progress:
+        made = run_reproduce(run, out, data=data, anyway=anyway, progress=progress, jobs=jobs, lang=lang)
+    typer.echo(made.text(lang))
+    raise typer.Exit(made.exit_code)
+
+
+@app.command()
+def paperwork(run: Annotated[Path, typer.Argument(help="A finished run folder.")], lang: Lang = "en") -> None:
+    """Model card and the checklists CLAIM, TRIPOD+AI and STARD-AI, filled from the facts of the run; gaps stay visibly empty."""
+    from vesalius.stages.paperwork import paperwork as run_paperwork
+
+    typer.echo(str(run_paperwork(run, lang)))
 
 
 @app.command("import")
