@@ -32,6 +32,8 @@ COARSEST, FINEST = 1.0, 0.5
 MOST_SAMPLES = {("cpu", 2): 416**2, ("cpu", 3): 80**3, ("cuda", 2): 1024**2, ("cuda", 3): 160**3}
 BATCH = {("cpu", 2): 8, ("cpu", 3): 4, ("cuda", 2): 16, ("cuda", 3): 8}
 MULTIPLE = {2: 32, 3: 16}
+LEAST_SIDE = 32
+"""No network that detects reads less; a volume of few slices lies in the middle of its tile."""
 WIDTH = {("cpu", 2): 16, ("cpu", 3): 12, ("cuda", 2): 32, ("cuda", 3): 24}
 LEAST_OVERLAP, MOST_OVERLAP = 0.15, 0.5
 MEMORY_SHARE = 0.4
@@ -105,9 +107,9 @@ def _tile(plan: Plan, facts: BoxFacts, machine: Machine, request: Request) -> Pl
     most = MOST_SAMPLES[kind_of(machine), ndim]
     while math.prod(size) > most and request.size is None:
         axis = max(range(ndim), key=lambda a: size[a])
-        size[axis] = max(step, size[axis] - max(1, size[axis] // 20))
+        size[axis] = max(LEAST_SIDE, size[axis] - max(1, size[axis] // 20))
     whole = request.size is None and tuple(size) == tuple(shape)
-    sides = [max(step, math.ceil(n / step) * step) for n in (min(n, own) for n, own in zip(size, shape, strict=True))]
+    sides = [max(LEAST_SIDE, math.ceil(n / step) * step) for n in (min(n, own) for n, own in zip(size, shape, strict=True))]
     why = "asked for with --size" if request.size else "the median study as a whole" if whole else f"the median study is {times(shape)}"
     plan = plan.decide("input.size", sides, f"{why}, in multiples of {step}")
     large = facts.large * max(shape) / max(max(facts.tiles.shape), 1)
@@ -116,8 +118,8 @@ def _tile(plan: Plan, facts: BoxFacts, machine: Machine, request: Request) -> Pl
 
 
 def _network(plan: Plan, facts: BoxFacts, machine: Machine, asked: str | None) -> Plan:
-    name = asked or DEFAULT_NETWORK
-    info = describe(name)
+    info = describe(asked or DEFAULT_NETWORK)
+    name = info.name  # whatever it was called: by another name it has the same options
     if not info.detects:
         raise OptionError(f"'{asked}' gives no boxes", expected="a network that detects, e.g. yolo-like, faster-rcnn or retinanet", got=asked,
                           do="choose another --network")

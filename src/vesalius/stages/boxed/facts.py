@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from vesalius.stages.tiled.facts import TileFacts, gather_tiles
 
 @dataclass(frozen=True)
 class BoxFacts:
-    """Of a sample of training cases.
+    """Of a sample of training cases; ignored boxes do not count.
 
     Parameters
     ----------
@@ -50,8 +50,9 @@ def gather_boxes(
     seen: list[tuple[BoxTruth, np.ndarray, tuple[int, ...], bool]] = []
 
     def marked(case: Case, target: TargetSpec, study: Study) -> np.ndarray:
-        truth = open_boxes(case, target, study)
-        seen.append((truth, sizes_mm(truth.boxes, study.grid), study.grid.shape, study.grid.spacing_known))
+        truth = judged(open_boxes(case, target, study))
+        if study.ndim == ndim:
+            seen.append((truth, sizes_mm(truth.boxes, study.grid), study.grid.shape, study.grid.spacing_known))
         return painted(truth, study)
 
     tiles = gather_tiles(frame, cases, target, side_matters=side_matters, ndim=ndim, marked=marked, progress=progress)
@@ -66,6 +67,12 @@ def gather_boxes(
         tiles, small, float(np.percentile(own.max(1), 95)), float(np.median([max(shape) for _, _, shape, _ in seen])),
         {name: int((labels == k).sum()) for k, name in enumerate(target.classes)}, float(np.percentile([len(truth) for truth, *_ in seen], 95)),
     )
+
+
+def judged(truth: BoxTruth) -> BoxTruth:
+    """The boxes that are learnt from: one that is ignored (a crowd) says nothing of how large an object is."""
+    kept = ~truth.ignored
+    return replace(truth, boxes=truth.boxes[kept], labels=truth.labels[kept], ignored=truth.ignored[kept], risk=truth.risk[kept])
 
 
 def painted(truth: BoxTruth, study: Study) -> np.ndarray:
