@@ -144,6 +144,7 @@ def test_what_the_model_has_seen_is_left_out(run, tmp_path):
 def test_one_class_alone_has_no_auc(run, tmp_path):
     record = scored(run, make_set(tmp_path / "one", 1, n=30, share=0.0), label="label").record
     assert "auc" not in record["drop"] and codes_of(record)[0] == "external-undefined" and "specificity" in record["external"]
+    assert "External set: one" in external_page(record)
 
 
 def test_an_unfinished_run_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from vesalius.errors import OptionError
 from vesalius.stages.report.summary import number, signed
-from vesalius.stages.report.tables import Table, table
+from vesalius.stages.report.tables import DASH, Table, table
 from vesalius.stages.report.texts import Both, name_of, same, say
 
 LANGUAGES = ("en", "zh")
@@ -39,9 +39,11 @@ def told(sentences: Sequence[Mapping[str, str]]) -> list[Both]:
 
 
 def interval(row: Mapping[str, Any], form: Any = number) -> Both:
-    """A figure with its interval; the figure alone where it has none."""
+    """A figure with its interval; the figure alone where it has none, a dash where it is undefined."""
+    if row.get("value") is None:
+        return DASH
     if row.get("low") is None or row.get("high") is None:
-        return same(form(row.get("value")))
+        return same(form(row["value"]))
     return same(f"{form(row['value'])} ({form(row['low'])} … {form(row['high'])})")
 
 
@@ -55,10 +57,9 @@ def compare_page(record: Mapping[str, Any], lang: str = "en") -> str:
     first, second = (run["name"] for run in record["runs"])
     rows = [(name_of("metric", name), same(number(row["first"])), same(number(row["second"])), difference(row), same(number(row["p"])))
             for name, row in _primary_first(record)]
-    head = (say("col.figure"), same(first), same(second), Both("Difference (95 %)", "差值（95%）"), same("p"))
-    caption = Both(f"{record['n_images']:,} test images of {record['n_patients']:,} patients, paired. The first row decides; the others are shown beside it.",
-                   f"{record['n_patients']:,} 名患者的 {record['n_images']:,} 张测试影像，配对比较。以第一行为准，其余仅供参考。")
-    return brief_page(Both(f"{first} and {second}", f"{first} 与 {second}"), told(record["sentences"]), [table("figures", caption, head, rows)], lang)
+    head = (say("col.figure"), same(first), same(second), say("pair.difference"), say("pair.p"))
+    caption = say("pair.caption", n=f"{record['n_images']:,}", p=f"{record['n_patients']:,}")
+    return brief_page(say("pair.title", first=first, second=second), told(record["sentences"]), [table("figures", caption, head, rows)], lang)
 
 
 def _primary_first(record: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -69,7 +70,7 @@ def compare_text(record: Mapping[str, Any], lang: str = "en") -> str:
     """The same for a terminal: the sentences, then a line a figure."""
     lines = [row[lang] for row in record["sentences"]] + [""]
     names = [run["name"] for run in record["runs"]]
-    lines.append(f"{'':22}{names[0][:12]:>13}{names[1][:12]:>13}   {'difference (95 %)' if lang == 'en' else '差值（95%）'}")
+    lines.append(f"{'':22}{names[0][:12]:>13}{names[1][:12]:>13}   {say('pair.difference').of(lang)}")
     for name, row in _primary_first(record):
         lines.append(f"{name_of('metric', name).of(lang)[:21]:22}{number(row['first']):>13}{number(row['second']):>13}   {difference(row).en}")
     return "\n".join(lines)
