@@ -76,6 +76,10 @@ class Knowing:
         """What the mean Dice of a case does not fall short of, given its doubt (mask); 0 where nothing can be promised."""
         return np.clip(1 - self.bounds[0] * (np.nan_to_num(np.asarray(doubt, float), nan=1.0) + self.spread), 0.0, 1.0)
 
+    def cells_of_doubt(self, doubt: float) -> dict[str, Any]:
+        """What a row of ``findings.csv`` of masks says: ``least_dice`` at the stated error."""
+        return {"least_dice": round(float(self.least_dice(np.array([doubt]))[0]), 3)}
+
     def told(self, finding: Finding, target: TargetSpec) -> Finding:
         """The finding with the set of answers that cannot be ruled out, and whether the model decides."""
         if self.kind == "regression":

@@ -85,7 +85,7 @@ def predict(
         made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress)
         return Predicted(tuple(made), why, table, record)
     if isinstance(mapping, TiledMapping):
-        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress)
+        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress, knowing=Knowing.load(run))
         return Predicted(tuple(made), why, table, record)
     findings: list[Finding] = []
     refused: dict[str, str] = {}

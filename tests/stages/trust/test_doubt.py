@@ -115,6 +115,8 @@ def test_masks_promise_a_least_dice(tmp_path: Path) -> None:
     assert found["test"]["coverage"]["low"] <= 0.9 <= found["test"]["coverage"]["high"] + 0.03 and 1.05 < found["sizes"]["liver"]["factor"] < 1.15
     stored = Knowing.load(tmp_path)
     assert stored is not None and stored.least_dice(np.array([0.0]))[0] > stored.least_dice(np.array([0.3]))[0]
+    assert Knowing("mask", 0.1, (1.0,), spread=0.05).cells_of_doubt(0.15) == {"least_dice": 0.8}
+    assert Knowing("mask", 0.1, (float("inf"),), spread=0.05).cells_of_doubt(float("nan")) == {"least_dice": 0.0}
 
 
 def test_boxes_get_a_threshold_that_misses_few(tmp_path: Path) -> None:

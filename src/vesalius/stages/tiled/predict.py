@@ -15,6 +15,7 @@ from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.formats.cases import open_case
 from vesalius.mapping import TiledMapping
+from vesalius.stages.knowing import Knowing
 from vesalius.stages.tiled.quicken import quicken, within_memory
 from vesalius.stages.writing import write_finding
 from vesalius.storage import atomic_json, atomic_write
@@ -43,13 +44,14 @@ def cases_of(sources: Sequence[Source], channels: int) -> list[Case]:
 
 
 def predict_masks(
-    mapping: TiledMapping, sources: Sequence[Source], out: Path, *, kinds: Sequence[str], progress: Progress,
+    mapping: TiledMapping, sources: Sequence[Source], out: Path, *, kinds: Sequence[str], progress: Progress, knowing: Knowing | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Mark every study; findings.csv, findings.json and a folder for each study.
 
     Parameters
     ----------
     kinds: what is written: nifti, png, dicom-seg, rtstruct (see `stages.writing`); when empty what suits each study.
+    knowing: the model's bounds, from which the Dice that a case does not fall short of is told (``least_dice``).
 
     Returns findings, refused studies with the reason, the table and the record.
 
@@ -67,6 +69,7 @@ def predict_masks(
             if engine is None:
                 engine = quicken(mapping, mapping.encode(study)[0], len(cases))
             finding, row = _one(mapping, case, study, out / f"{done - 1:04d}", kinds)
+            row |= {} if knowing is None else knowing.cells_of_doubt(row["doubt"])
         except DataError as error:
             refused[case.id] = str(error)
         else:
