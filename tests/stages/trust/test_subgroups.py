@@ -14,6 +14,7 @@ from vesalius.seed import generator
 from vesalius.stages.judged import judged_of
 from vesalius.stages.run import RunFolder
 from vesalius.stages.trust import TRUST, Trust
+from vesalius.stages.trust import subgroups as subgroups_module
 from vesalius.stages.trust._grouping import column_of, columns_of
 from vesalius.stages.trust.subgroups import groups_of
 from vesalius.storage import atomic_json
@@ -170,3 +171,16 @@ def test_it_is_a_part_of_the_tests_of_trust(tmp_path):
     trust = Trust(run, None, cohort, None, frame, BINARY, {"0-0": Case("0-0", Source("raster", "x"), "p0")})
     found = TRUST.get("subgroups")(trust)
     assert set(found["columns"]) == {"site", "sex"} and found["n_patients"] == 120
+
+
+def test_dicom_files_tell_the_machine(tmp_path, monkeypatch):
+    frame = table(120)
+    run = RunFolder(tmp_path)
+    atomic_json(run.metrics, METRICS)
+    made = {name: "Old" if i % 3 else "New" for i, name in enumerate(frame["id"])}
+    monkeypatch.setattr(subgroups_module, "acquisition", lambda source: {"manufacturer": made[source.path], "view": "PA", "sex": "other"})
+    cases = {name: Case(name, Source("dicom", name), name) for name in frame["id"]}
+    trust = Trust(run, None, frame[["id", "patient", "sex"]].assign(split="test", label="ill"), None, frame, BINARY, cases)
+    found = TRUST.get("subgroups")(trust)
+    assert set(found["columns"]) == {"sex", "manufacturer"} and set(found["columns"]["manufacturer"]["groups"]) == {"New", "Old"}
+    assert set(found["columns"]["sex"]["groups"]) == {"F", "M"}

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vesalius.core.target import TargetSpec
+from vesalius.formats.acquisition import acquisition
 from vesalius.kernels.contrast import detectable, holm, permutation_p
 from vesalius.kernels.stats import codes, estimate, resample
 from vesalius.stages.judged import LOWER, Classes, Judged, judged_of
@@ -26,6 +27,8 @@ FEWEST = 10
 """A group of fewer patients says nothing of its own."""
 FEWEST_OF_CLASS = 5
 SURE = 0.05
+MACHINE = ("manufacturer", "model", "institution", "station", "view", "modality", "kvp")
+"""Facts of `formats.acquisition` that make groups."""
 DRAWS, FEW_DRAWS = 2000, 400
 NO_COLUMN = ("There is no column (sex, age, site, scanner) to make groups of.", "没有可用于分组的列（性别、年龄、中心、设备等）。")
 
@@ -36,7 +39,18 @@ def subgroups(trust: Trust) -> dict[str, Any]:
     metrics = json.loads(trust.run.metrics.read_text("utf-8"))
     judged = judged_of(trust.predictions, metrics, trust.target)
     rows = trust.frame.set_index("id", drop=False).loc[list(judged.ids)].reset_index(drop=True)
+    rows = rows.assign(**{name: cells for name, cells in _from_files(trust, rows["id"].tolist()).items() if name not in rows})
     return groups_of(judged, rows, trust.target, seed=trust.seed, limit_s=trust.left_s)
+
+
+def _from_files(trust: Trust, ids: list[str]) -> dict[str, list[Any]]:
+    """What DICOM files say of the machine that made them; only what differs between them."""
+    sources = [trust.cases[name].source if name in trust.cases else None for name in ids]
+    if not any(source is not None and source.format.startswith("dicom") for source in sources):
+        return {}
+    facts = [acquisition(source) if source is not None else {} for source in sources]
+    cells = {name: [each.get(name) for each in facts] for name in MACHINE}
+    return {name: values for name, values in cells.items() if len(set(values) - {None}) > 1}
 
 
 def groups_of(
