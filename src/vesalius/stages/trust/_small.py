@@ -177,7 +177,7 @@ def figure_of(small: Small, said: np.ndarray, fold: np.ndarray) -> Weighted:
     if small.metric == "r2":
         number = regression(small.truth[:, 0], said[:, 0])
         return lambda weights: number(weights)["r2"]
-    parts = [np.flatnonzero(fold == k) for k in range(int(fold.max()) + 1)]
+    parts = [np.flatnonzero(fold == k) for k in np.unique(fold)]
     ranked = [(part, Ranked(said[part, m], small.truth[part, m])) for m in range(small.truth.shape[1]) for part in parts]
     return lambda weights: mean_of([each(weights[part])["auc"] for part, each in ranked])
 

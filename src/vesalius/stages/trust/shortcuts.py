@@ -121,6 +121,7 @@ def _view(figure: Estimate | None, p: float, best: float, metric: str) -> dict[s
         return {"applies": False, "why": "undefined"}
     gained, chance = figure.value - CHANCE[metric], CHANCE[metric]
     share = gained / (best - chance) if best - chance > LEAST else float("nan")
+    share = float(np.sqrt(max(share, 0.0))) if metric == "r2" else share  # a correlation, which is on the scale of an AUC
     above = p < LEVEL and gained >= LEAST
     verdict = "no" if not above else "hints" if share < SOLVES else "solves"
     return {"applies": True, "figure": figure.to_dict(), "p": p, "share": share, "verdict": verdict}
