@@ -125,6 +125,12 @@ def test_the_order_of_the_cases_does_not_matter(tmp_path):
     assert mixed["figures"]["auc"] == straight["figures"]["auc"]
 
 
+def test_a_run_beside_itself_is_the_same(tmp_path):
+    folder = run(tmp_path / "a", predictions(1))
+    record = compare(folder, folder, n_boot=50)
+    assert record["verdict"] == "none" and record["needed"] is None and "is the same, whichever patients are drawn" in record["sentences"][0]["en"]
+
+
 def test_figures_are_those_of_the_whole_table():
     a, b = (judged_of(predictions(seed), {"operating_point": {"threshold": 0.5}, "primary": "auc"}, TargetSpec.from_dict(TARGET)) for seed in (1, 2))
     made = differences((a, b), 0, 100)

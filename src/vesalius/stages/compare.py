@@ -216,6 +216,9 @@ def _verdict(record: dict[str, Any], a: str, b: str, metric: str, facts: str) ->
                      "More seeds, not more patients, would tell.",
                      f"未显示差异：{a} 与 {b} 的 {metric} 之差为 {facts}，但更换随机种子也会造成同样大小的变化。"
                      "需要更多种子，而非更多患者。")
+    if record["detectable"] == 0:
+        return _said("no-difference", "info", f"No difference shown: {metric} of {a} and {b} is the same, whichever patients are drawn.",
+                     f"未显示差异：无论抽取哪些患者，{a} 与 {b} 的 {metric} 都相同。")
     least, wanted = f"{record['detectable']:.3f}", record["needed"]
     en = f"No difference shown: {metric} of {a} less {b} is {facts}. These patients would have shown a difference of {least}"
     zh = f"未显示差异：{a} 与 {b} 的 {metric} 之差为 {facts}。这些患者只能显示 {least} 以上的差异"

@@ -184,3 +184,12 @@ def test_dicom_files_tell_the_machine(tmp_path, monkeypatch):
     found = TRUST.get("subgroups")(trust)
     assert set(found["columns"]) == {"sex", "manufacturer"} and set(found["columns"]["manufacturer"]["groups"]) == {"New", "Old"}
     assert set(found["columns"]["sex"]["groups"]) == {"F", "M"}
+
+
+def test_few_draws_and_many_columns_still_find_a_large_gap():
+    """The least p of few permutations would not survive the correction: there are more where there are more comparisons."""
+    frame = table(300, gap=2.0)
+    rng = generator(0, "many columns")
+    frame = frame.assign(**{f"c{k}": rng.choice(["x", "y"], len(frame)) for k in range(6)})
+    found = found_in(frame, columns=["site", *(f"c{k}" for k in range(6))], n=40)
+    assert [gap["column"] for gap in found["gaps"] if gap["p_holm"] < 0.05] == ["site"]

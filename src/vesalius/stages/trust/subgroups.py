@@ -30,6 +30,8 @@ SURE = 0.05
 MACHINE = ("manufacturer", "model", "institution", "station", "view", "modality", "kvp")
 """Facts of `formats.acquisition` that make groups."""
 DRAWS, FEW_DRAWS = 2000, 400
+A_TEST = 200
+"""Permutations for each comparison of the run: the least p that they can give must survive the correction."""
 NO_COLUMN = ("There is no column (sex, age, site, scanner) to make groups of.", "没有可用于分组的列（性别、年龄、中心、设备等）。")
 
 
@@ -77,10 +79,11 @@ def groups_of(
     start = time.perf_counter()
     found: dict[str, Any] = {"metric": judged.primary, "n_patients": codes(judged.patients)[1], "columns": {}, "draws": n}
     work = sum(len(column.groups) for column in made if column.why is None)
+    tests = sum(1 if len(column.groups) == 2 else len(column.groups) for column in made if column.why is None)
     gaps = []
     for column in made:
         found["columns"][column.name] = _column(judged, column, target, seed, found["draws"])
-        gaps += _gaps(judged, column, found["columns"][column.name], seed, found["draws"])
+        gaps += _gaps(judged, column, found["columns"][column.name], seed, found["draws"], max(found["draws"], A_TEST * tests))
         work -= len(column.groups) if column.why is None else 0
         spent = time.perf_counter() - start
         if work and spent > limit_s / 2:
@@ -124,7 +127,7 @@ def too_small(group: Judged, target: TargetSpec) -> tuple[str, str] | None:
     return None
 
 
-def _gaps(judged: Judged, column: Column, facts: dict[str, Any], seed: int, n: int) -> list[dict[str, Any]]:
+def _gaps(judged: Judged, column: Column, facts: dict[str, Any], seed: int, n: int, permutations: int) -> list[dict[str, Any]]:
     """The group less all others of the column that say something; of two groups the first less the second."""
     names = [name for name, row in facts["groups"].items() if "why" not in row]
     if len(names) < 2:
@@ -141,7 +144,7 @@ def _gaps(judged: Judged, column: Column, facts: dict[str, Any], seed: int, n: i
         gap = estimate(drawn, 0, "bca", codes(within.patients)[1], len(group))
         if gap is None:
             continue
-        p = permutation_p(figure, units, inside, strata=within.strata, n=n, seed=seed)
+        p = permutation_p(figure, units, inside, strata=within.strata, n=permutations, seed=seed)
         facts_of = {"column": column.name, "group": name, "against": names[1] if len(names) == 2 else "", "value": gap.value, "low": gap.low, "high": gap.high}
         made.append(facts_of | {"p": p, "spread": float(np.nanstd(drawn.draws[0]))})
     return made
