@@ -100,9 +100,11 @@ def test_gain_and_offset_and_channels_leave_no_trace() -> None:
 
 def test_volumes_have_three_planes_and_are_found_again() -> None:
     volumes = [gaussian_filter(np.random.default_rng(seed).normal(size=(20, 64, 64)), 4)[None] for seed in range(12)]
-    prints = np.stack([fp.fingerprint(volume) for volume in [*volumes, volumes[5] * 2 + 1, volumes[6][..., ::-1]]])
-    assert prints.shape == (14, 3, 48, 48)
-    assert {(pair.a, pair.b) for pair in fp.near_pairs(prints)} == {(5, 12), (6, 13)}
+    turned = rotate(volumes[8], 1.0, (2, 3), reshape=False, order=1)
+    copies = [volumes[5] * 2 + 1, volumes[6][..., ::-1], volumes[7][:, ::-1], turned, volumes[9][:, 1:, 3:, 2:], volumes[10][:, :, ::-1]]
+    prints = np.stack([fp.fingerprint(volume) for volume in [*volumes, *copies]])
+    assert prints.shape == (18, 3, 48, 48)
+    assert {(pair.a, pair.b) for pair in fp.near_pairs(prints)} == {(5 + k, 12 + k) for k in range(6)}
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (1, 0, 4), (1, 1, 1, 1, 1)])

@@ -114,8 +114,19 @@ def over_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def _batch(flat: np.ndarray, a: np.ndarray, b: np.ndarray, variant: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, maps of the first plane, and whether any was blurred, of M pairs; the score is the mean over planes, each aligned by itself."""
     starts = np.stack([start(v) for v in range(MIRRORS * len(CROP))])[variant]
-    each = [_plane(_seen(flat[a, p]), _seen(flat[b, p]), starts, threshold) for p in range(flat.shape[1])]
+    planes = [(_seen(flat[a, p]), _seen(flat[b, p])) for p in range(flat.shape[1])]
+    several = len(planes) > 1
+    each = [_plane(*pair, _mirrored(*pair, starts) if several else starts, threshold) for pair in planes]
     return np.mean([plane[0] for plane in each], axis=0), each[0][1], np.any([plane[2] for plane in each], axis=0)
+
+
+def _mirrored(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """The mirroring from which each pair agrees best: an axis of a volume is an axis of some of its planes only."""
+    maps, score = maps.copy(), _agreement(moving, fixed, maps)
+    for mirror in range(MIRRORS):
+        tried = np.tile(start(mirror * len(CROP)), (len(maps), 1))
+        _improve(score, maps, np.arange(len(maps)), _agreement(moving, fixed, tried), tried)
+    return maps
 
 
 def _seen(flat: np.ndarray) -> np.ndarray:
