@@ -7,6 +7,7 @@ The verbs are functions here; each is imported when it is first used, so that ``
     vesalius.report(run)            the page, again or in the other language
     vesalius.predict(run, data, out)
     vesalius.compare(run, other)    two runs on the same test, paired
+    vesalius.evaluate_external(run, data)
     vesalius.reproduce(run)         the same fit again: do the numbers come out the same?
     vesalius.paperwork(run)         model card and checklists from the facts of the run
     vesalius.load(run)(study)       a Mapping: a study (or a path) in, a Finding out
@@ -24,6 +25,7 @@ _PLACES = {
     "fit": ("vesalius.stages.fit", "fit"),
     "report": ("vesalius.stages.report", "report"),
     "compare": ("vesalius.stages.compare", "compare"),
+    "evaluate_external": ("vesalius.stages.external", "evaluate_external"),
     "paperwork": ("vesalius.stages.paperwork", "paperwork"),
     "reproduce": ("vesalius.stages.reproduce", "reproduce"),
     "predict": ("vesalius.stages.predict", "predict"),
@@ -34,7 +36,7 @@ _PLACES = {
     "VesaliusError": ("vesalius.errors", "VesaliusError"),
 }
 
-__all__ = ["Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "fit", "load", "paperwork", "predict", "report", "reproduce"]
+__all__ = ["Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "evaluate_external", "fit", "load", "paperwork", "predict", "report", "reproduce"]
 
 
 def __getattr__(name: str) -> Any:

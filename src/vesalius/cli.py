@@ -160,6 +160,27 @@ def compare(
 
 
 @app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    external: Annotated[str, typer.Option(help="Another hospital's set; read like DATA.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; within RUN when left out.")] = None,
+    table: Table = None, label: Label = None, patient: Patient = None, image: Image = None, layout: Layout = None, gaps: Gaps = None,
+    jobs: Jobs = None, lang: Lang = "en",
+) -> None:
+    """Score another set with the model of a run: the figures, the drop against the own test, and what has shifted."""
+    from vesalius.stages.external import evaluate_external
+    from vesalius.stages.report.externalpage import external_page, external_text
+    from vesalius.storage import atomic_write
+
+    with _progress() as progress:
+        made = evaluate_external(run, external, out=out, table=table, label=label, patient=patient, image=image, layout=layout, gaps=gaps, jobs=jobs,
+                                 progress=progress)
+    page = made.folder / "external.html"
+    atomic_write(page, external_page(made.record, lang).encode())
+    typer.echo(f"{external_text(made.record, lang)}\n{page}")
+
+
+@app.command()
 def reproduce(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the second run; RUN-again when left out.")] = None,

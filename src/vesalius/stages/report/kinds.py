@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vesalius.stages.report import boxsections, keys, masksections, papersection, sections
+from vesalius.stages.report import (
+    boxsections,
+    keys,
+    masksections,
+    papersection,
+    sections,
+    trust_conformal,
+    trust_doubtful,
+    trust_leak,
+    trust_selective,
+    trust_shortcuts,
+    trust_sites,
+    trust_subgroups,
+)
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.keys import Key
 from vesalius.stages.report.sections import Maker, Section
@@ -18,9 +31,14 @@ class Layout:
     keys: tuple[keys.Maker, ...]
 
 
+TRUST = (
+    trust_leak.leak, trust_shortcuts.shortcuts, trust_sites.sites, trust_subgroups.subgroups, trust_subgroups.noise, trust_conformal.conformal,
+    trust_selective.selective, trust_doubtful.doubtful,
+)
+"""Can this number be believed? Each is there when ``trust.json`` has its part."""
 HEAD = (sections.results, sections.curves)
 TAIL = (
-    sections.baselines, sections.cases, sections.data, sections.split, sections.ranking, sections.training, sections.datasize, sections.plan,
+    sections.baselines, *TRUST, sections.cases, sections.data, sections.split, sections.ranking, sections.training, sections.datasize, sections.plan,
     sections.model, papersection.paperwork, sections.environment,
 )
 NUMBERS = (keys.main, keys.gain, keys.size, keys.calibration)
@@ -31,7 +49,7 @@ LAYOUTS = {
     "mask": Layout(
         (
             masksections.results, masksections.classes, masksections.cases, masksections.sizes, masksections.uncertainty, masksections.baselines,
-            masksections.data, sections.split, sections.ranking, masksections.training, masksections.datasize, sections.plan, sections.model,
+            *TRUST, masksections.data, sections.split, sections.ranking, masksections.training, masksections.datasize, sections.plan, sections.model,
             papersection.paperwork, sections.environment,
         ),
         (keys.main, keys.crossed, keys.surface, keys.distance, keys.lesions, keys.gain, keys.size),
@@ -39,7 +57,7 @@ LAYOUTS = {
     "boxes": Layout(
         (
             boxsections.results, boxsections.classes, boxsections.cases, boxsections.counting, boxsections.scores, boxsections.baselines,
-            boxsections.data, sections.split, sections.ranking, boxsections.training, masksections.datasize, sections.plan, sections.model,
+            *TRUST, boxsections.data, sections.split, sections.ranking, boxsections.training, masksections.datasize, sections.plan, sections.model,
             papersection.paperwork, sections.environment,
         ),
         (keys.main, keys.found, keys.counted, keys.risk, keys.gain, keys.size),
