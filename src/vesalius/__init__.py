@@ -36,7 +36,10 @@ _PLACES = {
     "VesaliusError": ("vesalius.errors", "VesaliusError"),
 }
 
-__all__ = ["Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "evaluate_external", "fit", "load", "paperwork", "predict", "report", "reproduce"]
+__all__ = [
+    "Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "evaluate_external", "fit", "load", "paperwork", "predict",
+    "report", "reproduce",
+]
 
 
 def __getattr__(name: str) -> Any:
