@@ -26,7 +26,7 @@ def test_air_may_be_dark_or_bright_and_a_loose_part_is_no_body(air: float) -> No
     picture[10:30, 10:30] = 0.5 if air else 0.6
     picture[2:5, 2:5] = picture[20, 20]
     body = body_of(picture)
-    assert body.sum() == 400 and not body[3, 3]
+    assert 400 <= body.sum() <= 484 and body[10:30, 10:30].all() and not body[3, 3]  # the edge is smoothed with the noise
 
 
 def test_a_volume_has_a_body_and_a_flat_picture_has_none() -> None:
