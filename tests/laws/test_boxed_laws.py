@@ -14,8 +14,8 @@ from vesalius.core.finding import Boxes
 from vesalius.core.study import Study
 from vesalius.kernels.boxes import iou
 from vesalius.mapping import BoxedMapping, Mapping
-from vesalius.mapping import boxed as module
 from vesalius.networks import describe, names
+from vesalius.outputs import detect as module
 
 from .conftest import make_boxed, make_study, turned
 
@@ -27,7 +27,7 @@ SPACING = {2: (0.7, 0.7), 3: (1.4, 0.9, 0.9)}
 @pytest.fixture(autouse=True)
 def _every_box_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh networks believe in no box; here none is too unlikely."""
-    monkeypatch.setattr(module, "FLOOR", 0.0)
+    monkeypatch.setattr(module, "FAINTEST", 1e-6)
 
 
 def detecting() -> list[object]:

@@ -76,21 +76,22 @@ class BoxedMapping(Mapping):
         start = time.perf_counter()
         x, trace = self.encode(study)
         self.took = {"prepare": time.perf_counter() - start, "network": 0.0}
-        found = self.task.calibrated(self.detect_prepared(x))
+        least = min(LEAST_SCORE, float(self.task.thresholds().min(initial=1.0))) if floor is None else floor
+        found = self.task.calibrated(self.detect_prepared(x, self.task.floor_of(least)))
         found = replace(found, boxes=clipped(boxes_out(found.boxes, trace), study.grid.shape))
         solid = (found.boxes[:, study.ndim :] > found.boxes[:, : study.ndim]).all(1)
-        least = min(LEAST_SCORE, float(self.task.thresholds().min(initial=1.0))) if floor is None else floor
         made = found.kept(solid & (found.scores >= least))
         self.took["suppress"] = time.perf_counter() - start - sum(self.took.values())
         return made
 
-    def detect_prepared(self, x: np.ndarray) -> Detected:
-        """The boxes of a prepared study ``[C, (Z,) Y, X]`` in its samples, not calibrated: tiles joined, members and mirror images fused."""
+    def detect_prepared(self, x: np.ndarray, floor: float = FLOOR) -> Detected:
+        """The boxes of a prepared study ``[C, (Z,) Y, X]`` in its samples, not calibrated and from a score of ``floor`` on: tiles joined, members and
+        mirror images fused."""
         views = list(self._views(x.ndim - 1))
         parts: dict[tuple[int, tuple[int, ...]], list[tuple[tuple[int, ...], Detected]]] = {}
         for starts, tiles in self._tiles(x):
             for (member, predict), axes in product(enumerate(self._runners()), views):
-                for place, found in zip(starts, self._found(predict, tiles, axes), strict=True):
+                for place, found in zip(starts, self._found(predict, tiles, axes, floor), strict=True):
                     parts.setdefault((member, axes), []).append((place, found))
         each = [self._joined(part, x.shape[1:]) for part in parts.values()]
         return each[0] if len(each) == 1 else fused(each, threshold=FUSE_ABOVE) if each else Detected.empty(x.ndim - 1)
@@ -105,7 +106,7 @@ class BoxedMapping(Mapping):
     def _runners(self) -> list[Predict]:
         return list(self.backends) or [lambda x, network=network: self.output.predict(network, x.to(self.device)) for network in self.networks]  # type: ignore[misc]
 
-    def _found(self, predict: Predict, tiles: torch.Tensor, axes: tuple[int, ...]) -> list[Detected]:
+    def _found(self, predict: Predict, tiles: torch.Tensor, axes: tuple[int, ...], floor: float) -> list[Detected]:
         """What one member finds in mirrored tiles, turned back."""
         dims = [2 + axis for axis in axes]
         start = time.perf_counter()
@@ -113,7 +114,7 @@ class BoxedMapping(Mapping):
             raw = predict(tiles.flip(dims) if dims else tiles).float().cpu().numpy()
         self.took["network"] = self.took.get("network", 0.0) + time.perf_counter() - start
         ndim = tiles.ndim - 2
-        found = [self.task.candidates(each, ndim, FLOOR) for each in raw]
+        found = [self.task.candidates(each, ndim, floor) for each in raw]
         return [replace(each, boxes=mirrored(each.boxes, axes, self.reads.size)) for each in found] if axes else found
 
     def _tiles(self, x: np.ndarray) -> Iterator[tuple[list[tuple[int, ...]], torch.Tensor]]:

@@ -19,7 +19,9 @@ from vesalius.kernels.boxscores import Responses, average_precision, match
 from vesalius.outputs.base import OUTPUTS, Batch, Output
 
 FLOOR = 0.02
-"""Boxes below this score are not looked at further."""
+"""Boxes below this score, before calibration, are not looked at further unless fainter ones are asked for."""
+FAINTEST = 0.002
+"""No box is fainter than this."""
 OVERLAP = 0.5
 """IoU above which the weaker of two boxes of a class is dropped."""
 MOST = 300
@@ -63,6 +65,13 @@ class Detect(Output):
         risk = expit(raw[place, 2 * ndim + k]) if self.target.risk else np.full(len(place), np.nan)
         boxes = raw[place, : 2 * ndim].astype(np.float32)
         return Detected(boxes, label.astype(np.int64), scores[place, label].astype(np.float32), risk.astype(np.float32))
+
+    def floor_of(self, least: float) -> float:
+        """The score before calibration from which on some class reaches ``least`` after it."""
+        raw = np.linspace(logit(FAINTEST), 7.0, 500)
+        p = self.probabilities(np.repeat(raw[:, None], len(self.target.classes), 1))
+        reached = (p >= least).any(1)
+        return float(expit(raw[int(reached.argmax())])) if reached.any() else 1.0
 
     @property
     def overlap(self) -> float:

@@ -23,7 +23,7 @@ from vesalius.storage import atomic_json
 
 Progress = Callable[[int, int, str], None]
 SCORES = "scores"
-KEPT_FROM = 0.01
+KEPT_FROM = 0.002
 """Least score of what is kept: the tail decides the average precision and the false positives at high sensitivity."""
 
 
