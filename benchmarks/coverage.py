@@ -152,7 +152,7 @@ def main() -> None:
     wish = parser.parse_args()
     truth, told = true_values(), []
     print("| figure | true value | " + " | ".join(f"{n} patients" for n in wish.patients) + f" | {wish.patients[0]}, images as patients |", flush=True)
-    print("|---|---" * 1 + "|---" * (len(wish.patients) + 1) + "|")
+    print("|---" * (len(wish.patients) + 3) + "|")
     for name in wish.only:
         rows = [covered(name, truth[name], people, wish.studies, wish.draws) for people in wish.patients]
         wrong = covered(name, truth[name], wish.patients[0], min(wish.studies, 500), wish.draws, known=False)[0]
