@@ -18,8 +18,9 @@ NAMES: dict[str, Words] = {
 PLACES = ("border", "centre_out", "background", "metadata")
 """Views that hold no lesion as a rule: what solves the task there is no disease."""
 MEANS: dict[str, Words] = {
-    "border": ("a marker, a shading or writing at the rim", "边缘处的标记、阴影或文字"),
-    "centre_out": ("something at the sides, not what lies in the middle", "两侧而非中央的内容"),
+    "border": ("a marker, writing, a shading or how the picture was framed (or by a disease that reaches the rim)",
+               "边缘处的标记、文字、阴影或取景方式（也可能是病变延伸至边缘）"),
+    "centre_out": ("something at the sides, not what lies in the middle (or by a disease that lies there)", "两侧而非中央的内容（也可能是位于两侧的病变）"),
     "background": ("writing, markers or the machine's noise in the air", "背景中的文字、标记或设备噪声"),
     "metadata": ("how the picture was taken and stored", "影像的采集与存储方式"),
 }
@@ -48,8 +49,8 @@ def _solved(name: str, view: dict[str, Any], found: dict[str, Any], metric: str)
         return sentence(f"shortcut-{name}", "info", en, zh)
     means, means_zh = MEANS[name]
     by, by_zh = (f" (most: {view['told_by']})", f"（主要是 {view['told_by']}）") if view.get("told_by") else ("", "")
-    en = f"The task can be solved without the lesion: {what} alone gives a small model {of} of {value}{whole}. The label is told by {means}{by}."
-    zh = f"无需看病灶即可完成任务：仅凭{what_zh}，小模型的 {of_zh} 即达 {value_zh}{whole_zh}。标签可由{means_zh}得知{by_zh}。"
+    en = f"The task can be solved without the lesion: {what} alone gives a small model {of} of {value}{whole}. The label may be told by {means}{by}."
+    zh = f"无需看病灶即可完成任务：仅凭{what_zh}，小模型的 {of_zh} 即达 {value_zh}{whole_zh}。标签可能由{means_zh}得知{by_zh}。"
     return sentence(f"shortcut-{name}", "warning", en, zh)
 
 
@@ -64,10 +65,10 @@ def _beside(found: dict[str, Any]) -> Words:
     en, zh = [], []
     if found.get("whole"):
         value, value_zh = interval(found["whole"])
-        en.append(f"the whole picture {value}")
+        en.append(f"the whole picture gives it {value}")
         zh.append(f"完整影像为 {value_zh}")
     if found.get("network"):
         value, value_zh = interval(found["network"])
-        en.append(f"the network on the test set {value}")
+        en.append(f"the network has {value} on the test set")
         zh.append(f"网络在测试集上为 {value_zh}")
-    return (f" ({', '.join(en)})", f"（{'，'.join(zh)}）") if en else ("", "")
+    return (f"; {', '.join(en)}", f"（{'，'.join(zh)}）") if en else ("", "")
