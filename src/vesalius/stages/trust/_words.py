@@ -10,7 +10,6 @@ METRIC: dict[str, Words] = {"auc": ("an AUC", "AUC"), "r2": ("an R²", "R²")}
 FEW: Words = ("There are too few patients (20 at least, 5 of every class) for a small model to say anything.",
               "患者太少（至少需要 20 名，每类至少 5 名），小模型无法给出结论。")
 ALWAYS: Words = ("Every case holds the same structures: whether one is there cannot be asked.", "每个病例都含有相同的结构：无法检验结构是否存在。")
-SEVERAL: Words = (" and ", "、")
 
 
 def interval(figure: dict[str, Any], digits: int = 2) -> Words:
