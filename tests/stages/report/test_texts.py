@@ -15,7 +15,7 @@ FOLDER = Path(texts.__file__).parent
 CODE = "\n".join(path.read_text("utf-8") for path in [*FOLDER.glob("*.py"), FOLDER / "template.html"])
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CODED = ("metric", "baseline", "kind", "split", "section", "role", "method", "severity", "layout", "rule", "legend", "h", "ask", "gain", "cap", "axis", "env",
-         "col", "note", "fact", "use", "doubt", "unit", "boxfact")
+         "col", "note", "fact", "use", "doubt", "unit", "boxfact", "leak", "view", "verdict", "sites", "attention")
 NAMED = tuple(f"{group}." for group in CODED)
 """Groups whose keys are put together in the code."""
 
@@ -32,7 +32,7 @@ def test_only_names_are_the_same_in_both_languages():
     alike = {key for key, (en, zh) in TEXTS.items() if not CHINESE.search(zh)}
     assert {key for key in alike if not key.startswith("unit.")} == {
         "lang.en", "method.gradcam", "method.drise", "metric.auc", "metric.hd95", "env.python", "cell", "case.view", "metric.map50", "metric.map",
-        "metric.ap50", "metric.cpm", "boxmetric.ap",
+        "metric.ap50", "metric.cpm", "boxmetric.ap", "shortcuts.p",
     }
 
 
