@@ -12,7 +12,7 @@ in docs/benchmarks.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -28,6 +28,7 @@ CHUNK = 2**18
 """Weights held at once: small enough to stay in the cache of an ordinary machine."""
 JACK_GROUPS = 500
 """At most so many groups of patients are left out in turn; their third moment estimates the same acceleration."""
+ALONE = "one patient: what holds for others is not known"
 WIDEST = 6.0
 """Standard deviations: with two or three patients all draws lie within."""
 DRAWN_LEAST = 20
@@ -226,3 +227,20 @@ def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
     centre = (share + wide / 2) / (1 + wide)
     half = z * np.sqrt(share * (1 - share) / n + wide / (4 * n)) / (1 + wide)
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+def settled(made: Estimate | None, bounded: bool) -> Estimate | None:
+    """Where resampling finds no spread it would promise certainty: one patient, or patients that are all faultless.
+
+    Parameters
+    ----------
+    bounded: the figure lies between 0 and 1.
+    """
+    if made is None or made.low < made.high:
+        return made
+    if made.n_patients == 1:
+        low, high = (0.0, 1.0) if bounded else (made.value, made.value)
+        return replace(made, low=low, high=high, method="none", note=ALONE)
+    if not bounded or made.value not in (0.0, 1.0):
+        return made
+    low, high = wilson(made.value * made.n_patients, made.n_patients)
+    return replace(made, low=low, high=high, method="wilson bound of a faultless figure")

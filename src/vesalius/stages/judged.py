@@ -18,7 +18,7 @@ from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, RunError
 from vesalius.kernels.figures import Ranked, mean_of, regression
 from vesalius.kernels.scores import Keyed, assess, figure_of, marks_of, weighted
-from vesalius.kernels.stats import Estimate, Weighted, codes, estimate, resample, wilson
+from vesalius.kernels.stats import Weighted, codes, estimate, resample, settled
 from vesalius.stages.boxed import figures as boxes
 from vesalius.stages.boxed.operating import thresholds_of
 from vesalius.stages.boxed.sheet import Sheet
@@ -216,15 +216,8 @@ def assessed(judged: Judged, seed: int, n_boot: int) -> dict[str, dict[str, Any]
     """Every figure of a part with the patient bootstrap; a faultless one has Wilson's bound."""
     found = resample(judged.figures, judged.patients, n_boot, seed)
     people = codes(judged.patients)[1]
-    made = {name: _settled(name, estimate(found, m, "bca", people, len(judged.ids))) for m, name in enumerate(judged.names)}
+    made = {name: settled(estimate(found, m, "bca", people, len(judged.ids)), name not in UNBOUNDED) for m, name in enumerate(judged.names)}
     return {name: each.to_dict() for name, each in made.items() if each is not None}
-
-
-def _settled(name: str, made: Estimate | None) -> Estimate | None:
-    if made is None or made.low < made.high or name in UNBOUNDED or made.value not in (0.0, 1.0):
-        return made
-    low, high = wilson(made.value * made.n_patients, made.n_patients)
-    return replace(made, low=low, high=high, method="wilson bound of a faultless figure")
 
 
 def judged_of(tables: pd.DataFrame, metrics: dict[str, Any], target: TargetSpec, split: str = "test") -> Judged:

@@ -7,7 +7,6 @@ together is, `stages.boxed.sheet` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from vesalius.errors import DataError, OptionError
 from vesalius.kernels.boxscores import RULES, TRUE, precision_recall
 from vesalius.kernels.freeresponse import risk_auc
 from vesalius.kernels.reliability import quality, reliability
-from vesalius.kernels.stats import Estimate, codes, estimate, paired, resample, wilson
+from vesalius.kernels.stats import codes, estimate, paired, resample, settled
 from vesalius.stages.boxed.notes import notes_of
 from vesalius.stages.boxed.operating import CHOSEN_ON, KIND, Operating, columns_of, operating_points, thresholds_of
 from vesalius.stages.boxed.sheet import COUNTED, FIGURES, OF_CLASS, Sheet
@@ -28,7 +27,6 @@ __all__ = ["FIGURES", "box_metrics", "compare", "primary_of"]
 
 BOUNDED = frozenset(FIGURES) - set(COUNTED)
 """Figures between 0 and 1, the more the better."""
-ALONE = "one patient: what holds for others is not known"
 POINTS = 400
 """A curve of precision and recall is drawn with at most so many points."""
 
@@ -102,22 +100,9 @@ def _assess(sheet: Sheet, seed: int, n_boot: int) -> tuple[dict[str, Any], dict[
     for m in np.flatnonzero(np.isfinite(found.value)):
         name, scope = FIGURES[int(m) // scopes], int(m) % scopes
         whose = patients[sheet.judged(name, scope)]
-        each = _settled(name, estimate(found, int(m), "bca", codes(whose)[1], len(whose)))
+        each = settled(estimate(found, int(m), "bca", codes(whose)[1], len(whose)), name in BOUNDED)
         made[scope] |= {OF_CLASS.get(name, name) if scope else name: each.to_dict()} if each else {}
     return made[0], dict(zip(sheet.part.classes, made[1:], strict=True))
-
-
-def _settled(name: str, made: Estimate | None) -> Estimate | None:
-    """Where resampling finds no spread it would promise certainty: one patient, or patients that are all faultless."""
-    if made is None or made.low < made.high:
-        return made
-    if made.n_patients == 1:
-        low, high = (0.0, 1.0) if name in BOUNDED else (made.value, made.value)
-        return replace(made, low=low, high=high, method="none", note=ALONE)
-    if name not in BOUNDED or made.value not in (0.0, 1.0):
-        return made
-    low, high = wilson(made.value * made.n_patients, made.n_patients)
-    return replace(made, low=low, high=high, method="wilson bound of a faultless figure")
 
 
 def _froc(sheet: Sheet, seed: int, n_boot: int) -> dict[str, dict[str, list[float]]]:
@@ -178,7 +163,7 @@ def _risk(part: Part, seed: int, n_boot: int) -> dict[str, Any]:
         return {}
     whose = part.patients[np.unique(case)]
     found_auc = estimate(resample(risk_auc(risk, label, case), part.patients, n_boot, seed), 0, "bca", codes(whose)[1], len(whose))
-    made = _settled("auc", found_auc)
+    made = settled(found_auc, True)
     return {"auc": made.to_dict(), "n": len(label), "n_positive": int(label.sum())} if made else {}
 
 

@@ -8,7 +8,7 @@ holds has no figure there and is left out of its means. Nothing here opens an im
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, OptionError
 from vesalius.kernels.figures import ratio, regression
 from vesalius.kernels.riskcoverage import RiskCoverage
-from vesalius.kernels.stats import Estimate, codes, estimate, paired, resample, wilson
+from vesalius.kernels.stats import codes, estimate, paired, resample, settled
 from vesalius.stages.tiled.notes import notes_of
 
 PRIMARY = "dice"
@@ -31,7 +31,6 @@ COLUMNS = ("id", "patient", "split", "class", *SCORED, "size_true", "size_predic
 PARTS = ("test", "validation", "cross_validation")
 LEAST_CASES = 3
 """With fewer cases nothing is said of the uncertainty."""
-ALONE = "one patient: what holds for others is not known"
 
 
 @dataclass(frozen=True)
@@ -149,22 +148,9 @@ def _assess(cube: Cube, classes: Sequence[str], seed: int, n_boot: int) -> tuple
     for m in np.flatnonzero(np.isfinite(found.value)):
         figure, scope = divmod(int(m), len(scopes))
         whose = cube.patients[known[figure].any(0) if scope == 0 else known[figure, scope - 1]]
-        made = _settled(FIGURES[figure], estimate(found, int(m), "bca", codes(whose)[1], len(whose)))
+        made = settled(estimate(found, int(m), "bca", codes(whose)[1], len(whose)), FIGURES[figure] in BOUNDED)
         scopes[scope] |= {FIGURES[figure]: made.to_dict()} if made else {}
     return scopes[0], {name: scope for name, scope in zip(classes, scopes[1:], strict=True) if scope}
-
-
-def _settled(name: str, made: Estimate | None) -> Estimate | None:
-    """Where resampling finds no spread it would promise certainty: one patient, or patients that are all faultless."""
-    if made is None or made.low < made.high:
-        return made
-    if made.n_patients == 1:
-        low, high = (0.0, 1.0) if name in BOUNDED else (made.value, made.value)
-        return replace(made, low=low, high=high, method="none", note=ALONE)
-    if name not in BOUNDED or made.value not in (0.0, 1.0):
-        return made
-    low, high = wilson(made.value * made.n_patients, made.n_patients)
-    return replace(made, low=low, high=high, method="wilson bound of a faultless figure")
 
 
 def cases_of(part: pd.DataFrame) -> pd.DataFrame:
