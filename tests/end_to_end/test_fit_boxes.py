@@ -86,7 +86,7 @@ def test_predict_writes_boxes_that_can_be_read(cli: Command, run: Path, cells: P
 
 
 def test_a_stream_of_frames_keeps_ids_and_says_how_long_it_took(cli: Command, run: Path, tmp_path: Path) -> None:
-    clip = make_phantom("clip", tmp_path / "clip", seed=1, n=12).data
+    clip = Path(make_phantom("clip", tmp_path / "clip", seed=1, n=12).data)
     told = cli("predict", run, clip / "frames" if (clip / "frames").is_dir() else clip, "--out", tmp_path / "out", "--stream", "--limit", 10)
     assert told.returncode == 0, told.stderr
     record = json.loads((tmp_path / "out" / "stream.json").read_text())
@@ -129,7 +129,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(cells: Path, run: Path, tmp_pa
 
 @pytest.mark.slow
 def test_volumes_go_the_whole_way(cli: Command, tmp_path: Path) -> None:
-    data = make_phantom("nodules", tmp_path / "p", seed=1, n=14, extent_mm=72).data
+    data = Path(make_phantom("nodules", tmp_path / "p", seed=1, n=14, extent_mm=72).data)
     told = cli("fit", data, "--out", tmp_path / "run", *SMALL, "--size", 48)
     assert told.returncode == 0, told.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -34,6 +34,8 @@ def choose_box_augmentation(plan: Plan, facts: BoxFacts) -> Plan:
     """What the same objects could look like in the next patient and on the next scanner; colour pictures have no up."""
     tiles = facts.tiles
     axes, why = mirror_axes(tiles)
+    if tiles.ndim == 3 and axes:
+        axes, why = (0, 1, 2), "all axes are mirrored: a lesion looks alike any way round, and no class speaks of a side"
     plan = plan.decide("train.flips", list(axes), why)
     plan = plan.decide("train.mirror", [], "no mirror images at prediction: speed counts; members and folds are fused")
     spacing = list(plan["input.spacing_mm"]) or [1.0] * tiles.ndim
