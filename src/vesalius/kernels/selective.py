@@ -35,8 +35,8 @@ class Selection:
 def upper_bound(losses: np.ndarray, sure: float = SURE) -> float:
     """The expected loss is not above this, with a probability of ``sure``: exact for losses of 0 and 1 (Clopper and Pearson), else Hoeffding-Bentkus.
 
-    >>> round(upper_bound(np.zeros(59)), 3)
-    0.049
+    >>> round(upper_bound(np.zeros(59)), 4)
+    0.0495
     """
     n, mean = len(losses), float(losses.mean()) if len(losses) else 1.0
     if n == 0 or mean >= 1:
@@ -90,7 +90,7 @@ def select(certainty: np.ndarray, losses: np.ndarray, error: float, sure: float 
 def certainty_of(p: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """How sure an answer is, ``[N]`` in [0, 1]: the largest probability; with a threshold how far the second class is from it, as a share of the way there is.
 
-    >>> certainty_of(np.array([[0.9, 0.1], [0.4, 0.6]]), 0.2).tolist()
+    >>> certainty_of(np.array([[0.9, 0.1], [0.4, 0.6]]), 0.2).round(6).tolist()
     [0.5, 0.5]
     """
     if threshold is None:

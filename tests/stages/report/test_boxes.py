@@ -22,7 +22,8 @@ from vesalius.stages.report.kinds import sections_of
 from vesalius.stages.report.summary import number, rule_in_words
 from vesalius.stages.summary import summary
 
-SECTIONS = ["summary", "figures", "classes", "cases", "counting", "scores", "baselines", "data", "split", "training", "plan", "model", "environment"]
+SECTIONS = ["summary", "figures", "classes", "cases", "counting", "scores", "baselines",
+            "data", "split", "training", "plan", "model", "paperwork", "environment"]
 CHARTS = {"cap-froc", "cap-pr", "cap-byclass", "cap-bysize", "cap-counts0", "cap-counts1", "cap-counts2", "cap-reliability", "cap-forest", "cap-loss",
           "cap-score", "cap-minutes"}
 TABLES = {"figures", "classes", "operating", "worst", "counts", "calibration", "baselines", "audited", "boxes", "issues", "labels", "model", "environment"}

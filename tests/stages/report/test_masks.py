@@ -26,7 +26,7 @@ from vesalius.stages.report.summary import doubt_share
 from vesalius.stages.summary import summary
 from vesalius.stages.tiled.figures import mask_metrics
 
-SECTIONS = ["summary", "figures", "classes", "cases", "sizes", "uncertainty", "data", "split", "training", "plan", "model", "environment"]
+SECTIONS = ["summary", "figures", "classes", "cases", "sizes", "uncertainty", "data", "split", "training", "plan", "model", "paperwork", "environment"]
 CHARTS = {"cap-byclass", "cap-dicesize", "cap-agreement", "cap-risk", "cap-doubt", "cap-loss", "cap-score", "cap-minutes"}
 TABLES = {"figures", "classes", "lesions", "worst", "sizes", "audited", "masks", "issues", "labels", "model", "environment"}
 

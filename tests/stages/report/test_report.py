@@ -82,7 +82,7 @@ def test_page_can_be_read_with_a_screen_reader(kind, run_of):
     assert len(page.all("h1")) == 1 and all(attrs["href"][1:] in ids for attrs in page.all("a"))
 
 
-SECTIONS = {"summary", "figures", "curves", "baselines", "cases", "data", "split", "training", "datasize", "plan", "model", "environment"}
+SECTIONS = {"summary", "figures", "curves", "baselines", "cases", "data", "split", "training", "datasize", "plan", "model", "paperwork", "environment"}
 
 
 @every
