@@ -149,7 +149,7 @@ def _arguments(function: ast.FunctionDef) -> list[tuple[ast.arg, bool]]:
 
 
 def _option(argument: ast.arg, has_default: bool) -> list[str]:
-    if not has_default:
+    if not has_default and not (argument.annotation and "typer.Option" in ast.unparse(argument.annotation)):
         return []
     stated = re.findall(r"'(--[a-z-]+)", ast.unparse(argument.annotation)) if argument.annotation else []
     return stated or ["--" + argument.arg.replace("_", "-")]
