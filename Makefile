@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Vesalius needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) --version 2>&1); name a newer one: make setup PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,medmnist,speed,video,weights]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,medmnist,speed,video,weights,serve,ray]'
 	@touch $@
 
 demo: $(STAMP) ## films with planted truth: check, fit, report; about 2 minutes on 2 cores; goes on where it stopped

@@ -64,19 +64,57 @@ def gradcam(network: nn.Module, x: torch.Tensor, score: Score, **_: Any) -> torc
     OptionError: no layer of the network keeps the places of the image, or no gradient flows through it.
     """
     with torch.inference_mode(False), torch.enable_grad(), undisturbed(network):
-        seen = x.detach().clone().requires_grad_(True)
-        with captured(network) as outputs:
-            value = score(network(seen).float()).sum()
-        places = list(_places(outputs, tuple(seen.shape[2:])))
-        if not places or not value.requires_grad:
-            wanted = "maps or tokens through which a gradient flows"
-            raise OptionError("no layer of this network keeps the places of the image", expected=wanted, do="explain with 'occlusion'")
-        place, gradient = _last_that_matters(places, value)
-        heat = (place.maps(place.tensor) * _mean(place.maps(gradient))).sum(0)
-        return to_unit(resized(heat.detach(), tuple(seen.shape[2:])))
+        found = looked_at(network, x, score)
+        weight = found.gradient if found.local else mean_of(found.gradient)
+        return to_unit(resized((found.maps * weight).sum(0), tuple(x.shape[2:])))
 
 
-def _mean(gradient: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Looked:
+    """A layer's maps ``[C, *grid]`` and the gradient of the score there; ``local``: the network answers place by place, not for the image."""
+
+    maps: torch.Tensor
+    gradient: torch.Tensor
+    local: bool
+
+
+def looked_at(network: nn.Module, x: torch.Tensor, score: Score) -> Looked:
+    """The layer that shows best what the score rests on; call it where gradients are on.
+
+    Of a network that answers for the whole image it is the last one where the places still take part in the answer; of one that answers on
+    every sample the last at the coarsest resolution that still tells places apart (see `gradcam_mask`).
+
+    Raises
+    ------
+    OptionError: no layer of the network keeps the places of the image, or no gradient flows through it.
+    """
+    seen, size = x.detach().clone().requires_grad_(True), tuple(x.shape[2:])
+    with captured(network) as outputs:
+        raw = network(seen)
+    value = score(raw.float()).sum()
+    dense = raw.ndim == x.ndim
+    places = _dense_places([each for each in outputs if each is not raw], size) if dense else list(_places(outputs, size))
+    if not places or not value.requires_grad:
+        wanted = "maps or tokens through which a gradient flows"
+        raise OptionError("no layer of this network keeps the places of the image", expected=wanted, do="explain with 'occlusion'")
+    place, gradient = (_first_that_matters if dense else _last_that_matters)(places, value)
+    return Looked(place.maps(place.tensor).detach(), place.maps(gradient).detach(), raw.ndim > 2)
+
+
+def _dense_places(outputs: list[torch.Tensor], size: tuple[int, ...]) -> list[Place]:
+    return [Place(each, "first", tuple(each.shape[2:])) for each in _dense_maps(outputs, size)]
+
+
+def _first_that_matters(places: list[Place], value: torch.Tensor) -> tuple[Place, torch.Tensor]:
+    for place in places:
+        gradient = torch.autograd.grad(value, place.tensor, retain_graph=True, allow_unused=True)[0]
+        if gradient is not None and gradient.any():
+            return place, gradient
+    return places[0], torch.zeros_like(places[0].tensor)
+
+
+def mean_of(gradient: torch.Tensor) -> torch.Tensor:
+    """The mean over all places, kept as axes of one."""
     return gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
 
 
