@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
 SEED   ?= 0
+WORKERS ?= 2
 RUFF_PATHS := src tests tools $(wildcard benchmarks) $(wildcard examples)
 
 .DEFAULT_GOAL := help
@@ -34,8 +35,8 @@ demo: $(STAMP) ## films with planted truth: check, fit, report; about 2 minutes 
 	@echo "What the check found: $(DEMO)/check.html"
 	@echo "What was planted:     $(DEMO)/films/truth.json"
 
-test: $(STAMP) ## every test whose data and devices are here
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## every test whose data and devices are here; WORKERS=4 on a larger machine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(STAMP) ## lint, types, layers, changelog; and that each of these gates closes
 	@$(BIN)/ruff check $(RUFF_PATHS)
