@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydicom.uid import generate_uid
 
 from vesalius.core.cohort import Source
 from vesalius.core.finding import Finding, Mask
@@ -16,9 +18,16 @@ from vesalius.errors import DataError
 from vesalius.registry import Registry
 
 UNNAMED = "structure"
+Algorithm = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
+"""Who made a segment (PS3.3 C.8.20.2, Segment Algorithm Type)."""
 COLOURS: Sequence[tuple[int, int, int]] = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (145, 209, 194), (132, 145, 180), (250, 200, 60),
                                            (200, 110, 200), (120, 200, 80), (80, 120, 250))
 """RGB for the classes in turn; apart also in lightness."""
+
+
+def fresh(name: str) -> str:
+    """A UID that no other object has, whatever the object is called in its file."""
+    return str(generate_uid())
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Marked:
     names: of the structures; their numbers in a file are 1, 2 … in this order.
     maps: label maps ``[(Z,) Y, X]`` on the study's grid.
     places: for each structure which map it is in and its number there.
+    uid: the UID of what has that name (``"seg"``, ``"seg/series"`` ...). algorithm: who made the structures.
     """
 
     study: Study
@@ -38,6 +48,8 @@ class Marked:
     names: tuple[str, ...]
     maps: tuple[np.ndarray, ...]
     places: tuple[tuple[int, int], ...]
+    uid: Callable[[str], str] = fresh
+    algorithm: Algorithm = "AUTOMATIC"
 
     @property
     def exclusive(self) -> bool:
@@ -60,7 +72,7 @@ class Marked:
         return whole
 
 
-def marked_of(finding: Finding, study: Study, source: Source) -> Marked:
+def marked_of(finding: Finding, study: Study, source: Source, *, uid: Callable[[str], str] = fresh, algorithm: Algorithm = "AUTOMATIC") -> Marked:
     """The structures of a finding's masks. Number n of a mask's array belongs to its n-th name; other numbers are nothing.
 
     Raises
@@ -76,7 +88,7 @@ def marked_of(finding: Finding, study: Study, source: Source) -> Marked:
             raise DataError("the finding does not lie on the grid of the image", where=finding.source, expected=f"{study.grid.shape} of {study.source}",
                             got=mask.array.shape, do="give the image that was read")
     names = [(name, (which, n)) for which, mask in enumerate(masks) for n, name in enumerate(mask.names or (UNNAMED,), 1)]
-    return Marked(study, source, tuple(name for name, _ in names), tuple(mask.array for mask in masks), tuple(place for _, place in names))
+    return Marked(study, source, tuple(name for name, _ in names), tuple(mask.array for mask in masks), tuple(place for _, place in names), uid, algorithm)
 
 
 class Writer(ABC):

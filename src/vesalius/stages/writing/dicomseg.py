@@ -9,14 +9,13 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
 from vesalius import __version__
 from vesalius.core.cohort import Source
 from vesalius.errors import DataError
 from vesalius.formats.dicomplanes import planes_of
 from vesalius.formats.dicomseg import segment_mask
-from vesalius.stages.writing._reference import Reference, is_dicom, reference_of
+from vesalius.stages.writing._reference import Reference, finished, is_dicom, reference_of
 from vesalius.stages.writing.base import WRITERS, Marked, Writer
 from vesalius.stages.writing.codes import codes_of
 
@@ -44,10 +43,10 @@ class SegWriter(Writer):
         reference = reference_of(marked)
         seg = hd.seg.Segmentation(
             source_images=reference.items, pixel_array=_samples(marked), segmentation_type="BINARY", segment_descriptions=_descriptions(marked),
-            series_instance_uid=generate_uid(), series_number=SERIES_NUMBER, sop_instance_uid=generate_uid(), instance_number=1, manufacturer=MAKER,
-            manufacturer_model_name=MODEL, software_versions=__version__, device_serial_number="0", content_label="VESALIUS",
+            series_instance_uid=marked.uid("seg/series"), series_number=SERIES_NUMBER, sop_instance_uid=marked.uid("seg"), instance_number=1,
+            manufacturer=MAKER, manufacturer_model_name=MODEL, software_versions=__version__, device_serial_number="0", content_label="VESALIUS",
             series_description="Vesalius segmentation", **_geometry(marked, reference))
-        seg.save_as(part, enforce_file_format=True)
+        finished(seg, reference).save_as(part, enforce_file_format=True)
 
     @classmethod
     def read(cls, marked: Marked, part: Path) -> list[np.ndarray]:
@@ -69,7 +68,8 @@ def _descriptions(marked: Marked) -> list[Any]:
     for n, name in enumerate(marked.names, 1):
         category, kind = codes_of(name)
         found.append(hd.seg.SegmentDescription(segment_number=n, segment_label=name[:LABEL_LENGTH], segmented_property_category=category,
-                                               segmented_property_type=kind, algorithm_type="AUTOMATIC", algorithm_identification=algorithm))
+                                               segmented_property_type=kind, algorithm_type=marked.algorithm,
+                                               algorithm_identification=None if marked.algorithm == "MANUAL" else algorithm))
     return found
 
 

@@ -7,6 +7,7 @@ exclusive or: the hole is a contour of its own, without a keyhole channel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from vesalius import __version__
 from vesalius.core.cohort import Source
 from vesalius.errors import DataError
 from vesalius.formats.dicomplanes import Planes, planes_of
 from vesalius.formats.rtstruct import roi_mask
-from vesalius.stages.writing._reference import BLANK, Reference, is_dicom, reference_of
+from vesalius.stages.writing._reference import Reference, finished, is_dicom, reference_of
 from vesalius.stages.writing.base import WRITERS, Marked, Writer
 from vesalius.stages.writing.outline import loops_of
 
@@ -50,10 +51,10 @@ class RtstructWriter(Writer):
         if not reference.first.get("FrameOfReferenceUID"):
             raise DataError("an RTSTRUCT needs the image's frame of reference", where=str(marked.source), expected="FrameOfReferenceUID (0020,0052)",
                             got="a file without", do="write nifti instead")
-        item = _head(reference)
+        item = _head(reference, marked.uid)
         _refer(item, reference)
         _enter_regions(item, marked, reference)
-        item.save_as(part, enforce_file_format=True)
+        finished(item, reference).save_as(part, enforce_file_format=True)
 
     @classmethod
     def read(cls, marked: Marked, part: Path) -> list[np.ndarray]:
@@ -67,19 +68,17 @@ def _of(**facts: Any) -> Dataset:
     return item
 
 
-def _head(reference: Reference) -> Dataset:
+def _head(reference: Reference, uid: Callable[[str], str]) -> Dataset:
     """Patient, study, series, equipment and SOP common modules."""
     first, now = reference.first, datetime.now(UTC)
-    item = _of(SOPClassUID=RTStructureSetStorage, SOPInstanceUID=generate_uid(), StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=generate_uid(),
-               Modality="RTSTRUCT", SeriesNumber=SERIES_NUMBER, InstanceNumber=1, OperatorsName="", Manufacturer="Vesalius", ManufacturerModelName="vesalius",
-               SoftwareVersions=__version__, SeriesDescription="Vesalius structures", FrameOfReferenceUID=first.FrameOfReferenceUID,
-               PositionReferenceIndicator="", StructureSetLabel="VESALIUS", StructureSetDate=now.strftime("%Y%m%d"), StructureSetTime=now.strftime("%H%M%S"),
-               ApprovalStatus="UNAPPROVED",
-               InstanceCreationDate=now.strftime("%Y%m%d"), InstanceCreationTime=now.strftime("%H%M%S"))
-    for keyword in (*BLANK, "SpecificCharacterSet", "TimezoneOffsetFromUTC"):
-        if keyword in first:
-            setattr(item, keyword, first.get(keyword))
-    item.SpecificCharacterSet = first.get("SpecificCharacterSet") or "ISO_IR 192"
+    item = _of(
+        SOPClassUID=RTStructureSetStorage, SOPInstanceUID=uid("rtstruct"), StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=uid("rtstruct/series"),
+        Modality="RTSTRUCT", SeriesNumber=SERIES_NUMBER, InstanceNumber=1, OperatorsName="", Manufacturer="Vesalius", ManufacturerModelName="vesalius",
+        SoftwareVersions=__version__, SeriesDescription="Vesalius structures", FrameOfReferenceUID=first.FrameOfReferenceUID,
+        PositionReferenceIndicator="", StructureSetLabel="VESALIUS", StructureSetDate=now.strftime("%Y%m%d"), StructureSetTime=now.strftime("%H%M%S"),
+        ApprovalStatus="UNAPPROVED", InstanceCreationDate=now.strftime("%Y%m%d"), InstanceCreationTime=now.strftime("%H%M%S"))
+    if "TimezoneOffsetFromUTC" in first:
+        item.TimezoneOffsetFromUTC = first.TimezoneOffsetFromUTC
     item.file_meta = FileMetaDataset()
     item.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     item.file_meta.MediaStorageSOPClassUID, item.file_meta.MediaStorageSOPInstanceUID = item.SOPClassUID, item.SOPInstanceUID
@@ -112,7 +111,7 @@ def _enter_regions(item: Dataset, marked: Marked, reference: Reference) -> None:
     item.StructureSetROISequence, item.ROIContourSequence, item.RTROIObservationsSequence = [], [], []
     for n, name in enumerate(marked.names, 1):
         item.StructureSetROISequence.append(_of(ROINumber=n, ReferencedFrameOfReferenceUID=item.FrameOfReferenceUID, ROIName=name[:64],
-                                                ROIGenerationAlgorithm="AUTOMATIC"))
+                                                ROIGenerationAlgorithm=marked.algorithm))
         region = _of(ROIDisplayColor=list(marked.colour(n - 1)), ReferencedROINumber=n)
         contours = _contours(marked.mask(n - 1), planes, reference)
         if contours:

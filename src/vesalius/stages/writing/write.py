@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vesalius.core.cohort import Source
 from vesalius.core.finding import Finding
 from vesalius.core.study import Study
 from vesalius.formats import open_study
-from vesalius.stages.writing.base import WRITERS, Marked, Writer, marked_of
+from vesalius.stages.writing.base import WRITERS, Algorithm, Marked, Writer, fresh, marked_of
 from vesalius.stages.writing.proof import prove
 from vesalius.storage import atomic_file, atomic_json
 
@@ -17,7 +17,7 @@ TABLE = "table"
 
 
 def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequence[str], *, study: Study | None = None,
-                  stem: str = "mask") -> dict[str, Path]:
+                  stem: str = "mask", uid: Callable[[str], str] = fresh, algorithm: Algorithm = "AUTOMATIC") -> dict[str, Path]:
     """Write the masks of a finding; every file is read back and compared before it gets its name.
 
     Parameters
@@ -25,7 +25,7 @@ def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequ
     finding: with one `Mask` (structures that exclude one another) or several (each may overlap the others).
     study_source: the image that it was found in. study: the same image, when it is open already.
     out: a folder; it is made when it is absent. stem: how the files' names begin.
-    kinds: of ``nifti``, ``png``, ``dicom-seg``, ``rtstruct`` (the latter two only for DICOM).
+    kinds: of ``nifti``, ``png``, ``dicom-seg``, ``rtstruct`` (the latter two only for DICOM). uid, algorithm: see `Marked`.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def write_finding(finding: Finding, study_source: Source, out: Path, kinds: Sequ
     OptionError: there is no such kind, or it cannot hold the image. DataError: the finding has no mask, or lies on another grid.
     """
     writers = [WRITERS.get(kind) for kind in dict.fromkeys(kinds)]
-    marked = marked_of(finding, study if study is not None else open_study(study_source), study_source)
+    marked = marked_of(finding, study if study is not None else open_study(study_source), study_source, uid=uid, algorithm=algorithm)
     for writer in writers:
         writer.check(marked)
     paths, proofs = {}, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.registry import Registry
 from vesalius.stages.boxed.findings import Lesion, lesions_of
-from vesalius.stages.writing.base import COLOURS
+from vesalius.stages.writing.base import COLOURS, fresh
 
 APART = 0.01
 """An edge that is read back may differ by this part of a sample and its corner by so many mm (coordinates in DICOM have 32 bits)."""
@@ -31,7 +31,7 @@ class Found:
     study, source: the image and where it is stored.
     boxes: what counts as found. candidates: what the model holds possible besides, for the record only.
     classes: all that the model knows, in its order. risk: what the second label of a box is called (``"malignant"``), or ``""``.
-    model: which model found them (its hash).
+    model: which model found them (its hash). uid: the UID of what has that name (``"sr"``, ``"sr/series"``, a tracking identifier).
     """
 
     study: Study
@@ -41,6 +41,7 @@ class Found:
     candidates: Boxes | None = None
     risk: str = ""
     model: str = ""
+    uid: Callable[[str], str] = fresh
 
     @cached_property
     def lesions(self) -> tuple[Lesion, ...]:

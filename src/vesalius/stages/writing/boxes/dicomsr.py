@@ -23,7 +23,7 @@ from vesalius.core.study import Study
 from vesalius.errors import OptionError
 from vesalius.formats.dicomsr import CLASS, RISK, SCHEME, boxes_of, placed, report_of
 from vesalius.stages.boxed.findings import UNNAMED, Lesion, counts_of
-from vesalius.stages.writing._reference import Reference, is_dicom_source, reference_to
+from vesalius.stages.writing._reference import Reference, finished, is_dicom_source, reference_to
 from vesalius.stages.writing.boxes._base import BOX_WRITERS, BoxWriter, Found, Held
 from vesalius.stages.writing.codes import codes_of
 
@@ -32,8 +32,6 @@ SERIES_NUMBER = 302
 DESCRIPTION = "Vesalius boxes, research use, unverified"
 IMAGING = Code("363679005", "SCT", "Imaging procedure")
 STATED = "For research use; made by an algorithm; no person has verified it"
-UTF8 = "ISO_IR 192"
-"""Names of classes are in any language, whatever the image's own character set holds."""
 LONGEST_NAME = 64
 """Characters of a code's meaning (VR LO)."""
 CODE_LENGTH = 16
@@ -68,14 +66,13 @@ class SrWriter(BoxWriter):
     @classmethod
     def write(cls, found: Found, part: Path) -> None:
         reference = reference_to(found.source, "json")
-        groups = [*(_group(found, lesion, reference) for lesion in found.lesions), _counts(found)]
+        groups = groups_of(found, reference)
         report = sr.MeasurementReport(observation_context=_observer(found), procedure_reported=IMAGING, imaging_measurements=groups)
         kind = sr.Comprehensive3DSR if found.study.ndim == 3 else sr.ComprehensiveSR
-        item: Any = kind(evidence=reference.items, content=report[0], series_instance_uid=generate_uid(), series_number=SERIES_NUMBER,
-                         sop_instance_uid=generate_uid(), instance_number=1, manufacturer=MAKER, is_complete=True, is_final=False, is_verified=False,
+        item: Any = kind(evidence=reference.items, content=report[0], series_instance_uid=found.uid("sr/series"), series_number=SERIES_NUMBER,
+                         sop_instance_uid=found.uid("sr"), instance_number=1, manufacturer=MAKER, is_complete=True, is_final=False, is_verified=False,
                          series_description=DESCRIPTION, manufacturer_model_name=MODEL, software_versions=__version__)
-        item.SpecificCharacterSet = UTF8
-        item.save_as(part, enforce_file_format=True)
+        finished(item, reference).save_as(part, enforce_file_format=True)
 
     @classmethod
     def read(cls, found: Found, part: Path) -> list[Held]:
@@ -83,22 +80,36 @@ class SrWriter(BoxWriter):
         return [Held(box.name, np.array([*box.low, *box.high]), box.facts.get("score"), box.facts.get("risk")) for box in boxes]
 
 
+def groups_of(found: Found, reference: Reference) -> list[Any]:
+    """The measurement groups of all boxes (TID 1410, 1411), and one of the counts (TID 1501)."""
+    return [*(_group(found, lesion, reference) for lesion in found.lesions), _counts(found)]
+
+
 def _located(study: Study) -> bool:
     return bool(study.meta.get("frame_uid")) and study.grid.spacing_known and study.meta.get("frames") is None
 
 
 def _observer(found: Found) -> sr.ObservationContext:
-    """The device; its UID is the same for every report of one model."""
-    device = sr.DeviceObserverIdentifyingAttributes(uid=generate_uid(entropy_srcs=[MAKER, __version__, found.model]), name=f"{MAKER} (research use)",
-                                                    manufacturer_name=MAKER, model_name=MODEL, serial_number=found.model or "not stated")
-    return sr.ObservationContext(observer_device_context=sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device))
+    return sr.ObservationContext(observer_device_context=device_of(found.model))
+
+
+def device_of(model: str) -> sr.ObserverContext:
+    """The device that observes; its UID is the same for every report of one model."""
+    device = sr.DeviceObserverIdentifyingAttributes(uid=generate_uid(entropy_srcs=[MAKER, __version__, model]), name=f"{MAKER} (research use)",
+                                                    manufacturer_name=MAKER, model_name=MODEL, serial_number=model or "not stated")
+    return sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+
+
+def algorithm_of(model: str) -> sr.AlgorithmIdentification:
+    """Name, version and model (PS3.16 TID 4019)."""
+    return sr.AlgorithmIdentification(name=MAKER, version=__version__, parameters=[f"model {model or 'not stated'}", STATED])
 
 
 def _group(found: Found, lesion: Lesion, reference: Reference) -> Any:
-    algorithm = sr.AlgorithmIdentification(name=MAKER, version=__version__, parameters=[f"model {found.model or 'not stated'}", STATED])
+    algorithm = algorithm_of(found.model)
     _, kind = codes_of(lesion.name)
     facts: dict[str, Any] = {
-        "tracking_identifier": sr.TrackingIdentifier(uid=generate_uid(), identifier=f"{lesion.name} {lesion.number}"), "algorithm_id": algorithm,
+        "tracking_identifier": _tracking(found, f"{lesion.name} {lesion.number}"), "algorithm_id": algorithm,
         "finding_type": own_code(lesion.name) if kind == codes.SCT.Tissue else kind, "geometric_purpose": codes.cid219.BoundedBy,
         "measurements": _measurements(found, lesion),
         "qualitative_evaluations": [sr.QualitativeEvaluation(Code(CLASS, SCHEME, "Class as the model calls it"), own_code(lesion.name))],
@@ -114,7 +125,11 @@ def _counts(found: Found) -> sr.MeasurementsAndQualitativeEvaluations:
     """How many of each class there are in the whole image, also when there is none."""
     counts = counts_of([lesion.name for lesion in found.lesions], found.classes) or {UNNAMED: 0}
     held = [sr.Measurement(name=own_code(f"Number of {name}"[:LONGEST_NAME]), value=n, unit=codes.UCUM.NoUnits) for name, n in counts.items()]
-    return sr.MeasurementsAndQualitativeEvaluations(tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier="counts"), measurements=held)
+    return sr.MeasurementsAndQualitativeEvaluations(tracking_identifier=_tracking(found, "counts"), measurements=held)
+
+
+def _tracking(found: Found, identifier: str) -> sr.TrackingIdentifier:
+    return sr.TrackingIdentifier(uid=found.uid(f"tracking/{identifier}"), identifier=identifier)
 
 
 def own_code(name: str) -> Code:
