@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from vesalius.transforms.tiles import TileTrace
+from vesalius.transforms.tilt import moved_boxes
 
 
 def boxes_in(boxes: np.ndarray, trace: TileTrace) -> np.ndarray:
     """Boxes ``[N, 2 * ndim]`` of the study in samples of the prepared array."""
+    if trace.tilted is not None:
+        boxes = moved_boxes(boxes, trace.tilted)
     d, turned = len(trace.order), np.asarray(boxes, np.float64).reshape(-1, 2, len(trace.order))[:, :, list(trace.order)]
     for axis, n in _flipped(trace):
         turned[:, :, axis] = n - turned[:, ::-1, axis]
@@ -22,7 +25,10 @@ def boxes_out(boxes: np.ndarray, trace: TileTrace) -> np.ndarray:
     for axis, n in _flipped(trace):
         turned[:, :, axis] = n - turned[:, ::-1, axis]
     stored = np.clip(turned, 0, np.array(trace.stored))
-    return stored[:, :, np.argsort(trace.order)].reshape(-1, 2 * d).astype(np.float32)
+    own = stored[:, :, np.argsort(trace.order)].reshape(-1, 2 * d)
+    if trace.tilted is not None:
+        own = moved_boxes(own, trace.tilted, back=True).clip(0, np.tile(trace.tilted.shape, 2))
+    return own.astype(np.float32)
 
 
 def _factor(trace: TileTrace) -> np.ndarray:

@@ -12,6 +12,7 @@ from vesalius.core.geometry import Grid
 from vesalius.core.reads import Reads
 from vesalius.core.study import Study
 from vesalius.errors import DataError
+from vesalius.transforms.tilt import retilted, untilted
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. ITU-R BT.601 weights of red, green and blue."""
@@ -24,7 +25,8 @@ class Trace:
     """What was done to a study, so that a map can be brought back.
 
     ``order`` and ``flips`` bring the array to canonical axes (3-D: S, P, L ascending); ``shape`` is the size
-    after scaling and ``offset`` its place inside the letterbox.
+    after scaling and ``offset`` its place inside the letterbox. ``tilted``: the study's own grid where ``grid`` is the upright one
+    that was read instead.
     """
 
     grid: Grid
@@ -32,6 +34,7 @@ class Trace:
     flips: tuple[int, ...]
     shape: tuple[int, ...]
     offset: tuple[int, ...]
+    tilted: Grid | None = None
 
 
 def canonical(grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -113,7 +116,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def prepare(study: Study, reads: Reads) -> tuple[np.ndarray, Trace]:
-    """Bring a study to the size and numbers of ``reads``.
+    """Bring a study to the size and numbers of ``reads``; a tilted stack (gantry tilt) is read on its upright grid.
 
     Returns
     -------
@@ -126,13 +129,14 @@ def prepare(study: Study, reads: Reads) -> tuple[np.ndarray, Trace]:
     """
     if study.ndim != reads.ndim:
         raise DataError("wrong number of axes", where=study.source, expected=f"{reads.ndim}-D", got=f"{study.ndim}-D")
+    own, study = study.grid, untilted(study)
     order, flips = canonical(study.grid)
     image = to_channels(study.image, reads.channels).transpose(0, *(1 + axis for axis in order))
     image = np.flip(image, tuple(1 + axis for axis in flips)) if flips else image
     spacing = tuple(study.grid.spacing_mm[axis] for axis in order)
     shape = fit_inside(image.shape[1:], spacing, reads.size, reads.letterbox)
     offset = tuple((n - s) // 2 for n, s in zip(reads.size, shape, strict=True))
-    trace = Trace(study.grid, order, flips, shape, offset)
+    trace = Trace(study.grid, order, flips, shape, offset, None if study.grid is own else own)
     return _place(_levels(image, study, reads, shape), reads, trace), trace
 
 
@@ -178,4 +182,5 @@ def undo(array: np.ndarray, trace: Trace) -> np.ndarray:
     mode = "bilinear" if inner.ndim == 3 else "trilinear"
     full = F.interpolate(inner[None], original, mode=mode, align_corners=False)[0, 0].numpy()
     full = np.flip(full, trace.flips) if trace.flips else full
-    return np.ascontiguousarray(full.transpose(np.argsort(trace.order)))
+    made = np.ascontiguousarray(full.transpose(np.argsort(trace.order)))
+    return made if trace.tilted is None else retilted(made, trace.tilted)

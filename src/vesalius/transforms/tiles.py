@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from vesalius.core.geometry import Grid
 from vesalius.core.reads import TileReads
 from vesalius.core.study import Study
+from vesalius.core.target import IGNORED
 from vesalius.errors import DataError
 from vesalius.kernels.resample import resampled_image, resampled_mask
 from vesalius.transforms.foreign import prepare_foreign
 from vesalius.transforms.reading import canonical, to_channels
+from vesalius.transforms.tilt import retilted, untilted, uprighted
 
 LEAST_STD = 1e-6
 LEAST_SHARE = 1e-5
@@ -29,7 +31,7 @@ class TileTrace:
 
     ``coarse``: the first axis is much coarser than the others. ``box``: the part of the turned study (of shape ``whole``) that was
     read and that ``stored`` is the shape of; None for all of it. ``steps``: see
-    `kernels.resample.decided`.
+    `kernels.resample.decided`. ``tilted``: the study's own grid where ``grid`` is the upright one that was read instead.
     """
 
     grid: Grid
@@ -41,6 +43,7 @@ class TileTrace:
     box: tuple[slice, ...] | None = None
     whole: tuple[int, ...] = ()
     steps: tuple[float, ...] | None = None
+    tilted: Grid | None = None
 
 
 def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
@@ -59,6 +62,8 @@ def trace_of(grid: Grid, reads: TileReads) -> TileTrace:
 def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace]:
     """A study as it is read in tiles: float32 ``[C, (Z,) Y, X]`` at the spacing of ``reads``, numbers near 0 and 1.
 
+    A tilted stack (gantry tilt) is read on its upright grid; models that others trained read it as they always did.
+
     Raises
     ------
     DataError: another number of axes or channels than is read.
@@ -69,7 +74,10 @@ def prepare_tiles(study: Study, reads: TileReads) -> tuple[np.ndarray, TileTrace
         image, made = prepare_foreign(study, reads)
         facts = (made.order, made.flips, made.shape_out, image.shape[1:], made.thick, made.box, made.shape, made.steps)
         return image, TileTrace(study.grid, *facts)
+    own, study = study.grid, untilted(study)
     trace = trace_of(study.grid, reads)
+    if study.grid is not own:
+        trace = replace(trace, tilted=own)
     image = _turned(_channels(study, reads.channels), trace)
     if reads.longest and reads.spacing_mm is None:
         # Made smaller first: there are fewer numbers to standardise, and both are linear.
@@ -121,6 +129,8 @@ def _standardised(channel: np.ndarray, study: Study, reads: TileReads, c: int) -
 
 def prepare_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
     """A mask ``[L, (Z,) Y, X]`` uint8 on the study's own grid, as the prepared image has it."""
+    if trace.tilted is not None:
+        mask = uprighted(mask, trace.tilted, IGNORED)
     turned = _turned(mask, trace)
     return resampled_mask(np.ascontiguousarray(turned[(slice(None), *trace.box)] if trace.box else turned), trace.shape)
 
@@ -133,4 +143,5 @@ def undo_mask(mask: np.ndarray, trace: TileTrace) -> np.ndarray:
         mask[(slice(None), *trace.box)] = inside
     mask = np.flip(mask, tuple(1 + axis for axis in trace.flips)) if trace.flips else mask
     back = np.argsort(trace.order)
-    return np.ascontiguousarray(mask.transpose(0, *(1 + axis for axis in back)))
+    made = np.ascontiguousarray(mask.transpose(0, *(1 + axis for axis in back)))
+    return made if trace.tilted is None else retilted(made, trace.tilted)

@@ -77,6 +77,26 @@ def retilted(labels: np.ndarray, tilted: Grid) -> np.ndarray:
     return np.stack([_shifted(each, grid, tilted, 0, 0) for each in planes]).reshape(*labels.shape[:-3], *tilted.shape)
 
 
+def uprighted(labels: np.ndarray, tilted: Grid, beyond: int) -> np.ndarray:
+    """Labels ``[(P,) Z, Y, X]`` of a tilted grid on `upright` of it (nearest samples); ``beyond`` where the stack has no sample."""
+    grid = upright(tilted)
+    if grid is tilted:
+        return labels
+    planes = labels.reshape(-1, *tilted.shape)
+    return np.stack([_shifted(each, tilted, grid, 0, beyond) for each in planes]).reshape(*labels.shape[:-3], *grid.shape)
+
+
+def moved_boxes(boxes: np.ndarray, tilted: Grid, back: bool = False) -> np.ndarray:
+    """Boxes ``[N, 6]`` of a tilted grid on `upright` of it, or ``back``: each keeps its size and moves as its middle slice does."""
+    if not shear_of(tilted).any():
+        return boxes
+    made = np.array(boxes, np.float64).reshape(-1, 2, 3)
+    middle = made[:, :, 0].mean(1) - 0.5
+    first = upright(tilted).index(tilted.world(np.zeros(3)))[1:]
+    made[:, :, 1:] += ((-1 if back else 1) * (first + middle[:, None] * shear_of(tilted)))[:, None]
+    return made.reshape(-1, 6)
+
+
 def _shifted(volume: np.ndarray, own: Grid, wanted: Grid, order: int, beyond: float) -> np.ndarray:
     """Samples of a volume on another grid of the same planes: each slice moves within its plane."""
     done = np.empty(wanted.shape, volume.dtype)
