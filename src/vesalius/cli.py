@@ -116,6 +116,7 @@ def predict(
     stream: Annotated[bool, typer.Option("--stream", help="Boxes: DATA is a video, a folder of frames or a camera's number; objects keep their ids.")] = False,
     show: Annotated[bool, typer.Option("--show", help="With --stream: also write the frames with their boxes.")] = False,
     limit: Annotated[int | None, typer.Option(help="With --stream: end after so many frames.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Read also studies that the model should not be used on. It is recorded.")] = False,
 ) -> None:
     """Findings for new studies: label, probability, heat map; or masks or boxes with their measurements."""
     from vesalius.stages.predict import predict as run_predict
@@ -128,8 +129,13 @@ def predict(
         return
     kinds = tuple(name.strip() for name in write.split(",") if name.strip())
     with _progress() as progress:
-        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, gaps=gaps, progress=progress)
+        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, gaps=gaps, force=force,
+                           progress=progress)
     typer.echo(f"{len(made.findings)} studies read, {len(made.refused)} refused: {made.table}")
+    for name, why in list(made.refused.items())[:5]:
+        typer.echo(f"refused: {name}: {why}")
+    if made.door is not None and made.door.unjudged is not None:
+        typer.echo(f"{made.door.unjudged.en} {made.door.unjudged.zh}")
     typer.echo("Research use: a doctor decides.")
 
 

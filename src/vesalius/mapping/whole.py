@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +47,7 @@ class Mapping:
     output: the task: loss, probabilities, decoding.
     plan: the decisions it was made by.
     mirror: spatial axes (0 is the first) over whose mirror image the raw values are averaged too.
+    folder: the model folder that it was read from, where what else belongs to the model lies; None for one that was just made.
 
     A study is always computed alone, in float32 and on one thread, so that its answer does not depend on
     which other studies were asked with it.
@@ -58,6 +59,7 @@ class Mapping:
     plan: Plan
     mirror: tuple[int, ...] = ()
     device: str = "cpu"
+    folder: Path | None = field(default=None, kw_only=True, compare=False)
 
     reading: ClassVar[type[Reads] | type[TileReads]] = Reads
 
@@ -145,7 +147,7 @@ class Mapping:
         kind = READINGS[output.reading]
         reads = kind.reading.from_dict(facts["reads"])
         networks = [_member(plan, reads, output, tensors, i, folder) for i in range(facts["members"])]
-        return kind(reads, networks, output, plan, tuple(facts["mirror"]), device)  # type: ignore[arg-type]
+        return kind(reads, networks, output, plan, tuple(facts["mirror"]), device, folder=folder)  # type: ignore[arg-type]
 
 
 READINGS: dict[str, type[Mapping]] = {"whole": Mapping}

@@ -29,6 +29,7 @@ from vesalius.stages.design import Facts, complete, gather, reads_of, this_machi
 from vesalius.stages.doubtful.corrections import recorded, same_corrections, with_corrections
 from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate
 from vesalius.stages.explain.cases import explain_cases
+from vesalius.stages.fitfor import keep_fit_for
 from vesalius.stages.nodes import announce, help_training, node_rank
 from vesalius.stages.paperwork import paperwork
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
@@ -49,7 +50,8 @@ DATASIZE = "datasize.csv"
 
 
 def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **options: Any) -> Path:
-    """Check, split, plan, train, calibrate, test once, explain, test whether it can be believed, and report; see `Request` for the options.
+    """Check, split, plan, train, calibrate, test once, explain, remember what the training images were like, test whether all that can be believed, and
+    report; see `Request` for the options.
 
     Returns the run folder. The same call goes on where a killed one stopped, and does nothing when all is done.
 
@@ -66,6 +68,7 @@ def fit(data: str | Path, out: str | Path, *, progress: Progress = quiet, **opti
         work = Work(run, request, progress, {})
         cohort, frame = cohort_of(work)
         WAYS[output_for(cohort.target).reading](work, cohort, frame)
+        keep_fit_for(work, cohort, frame)
         run_trust(work, cohort, frame)
         if run.metrics.is_file():
             paperwork(run.path, request.lang)

@@ -25,6 +25,7 @@ from vesalius.stages.boxed.stream import Streamed
 from vesalius.stages.boxed.stream import stream as stream_boxes
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
+from vesalius.stages.fitfor import Door
 from vesalius.stages.knowing import Knowing, cells_of
 from vesalius.stages.prepare import cores, quiet
 from vesalius.stages.tiled.predict import predict_masks
@@ -52,56 +53,61 @@ def raw_values(mapping: Mapping, images: np.ndarray, rows: Sequence[int], *, job
 
 @dataclass(frozen=True)
 class Predicted:
-    """Findings of what could be read, and the reasons for what could not."""
+    """Findings of what could be read, and the reasons for what could not; ``door`` knows how each study was judged."""
 
     findings: tuple[Finding, ...]
     refused: dict[str, str]
     table: Path
     record: Path
+    door: Door | None = None
 
 
 def predict(
     run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu",
-    write: Sequence[str] = (), gaps: str | None = None, progress: Progress = quiet,
+    write: Sequence[str] = (), gaps: str | None = None, force: bool = False, progress: Progress = quiet,
 ) -> Predicted:
     """Read every study under ``data`` with the model of ``run`` and write findings.csv, findings.json and pictures.
+
+    A study that the model should not be used on is refused with the reason (`stages.fitfor`); ``findings.json`` has under ``"fitness"`` how each was judged.
 
     Parameters
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
     pictures: heat maps are written for so many studies. write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg,
         rtstruct) or boxes (coco, csv, png, dicom-sr); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
+    force: read also what is refused; it is recorded.
 
     Raises
     ------
-    RunError: there is no model. DataError: there is nothing to read, or none of it can be read.
+    RunError: there is no model. DataError: there is nothing to read, none of it can be read, or the model refuses all of it.
     """
     mapping, out = Mapping.load(run, device), Path(out)
     sources = [filled(source) for source in find_sources(Path(data))] if gaps == "fill" else find_sources(Path(data))
     if not sources:
         raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
     _make(out)
+    door = Door(mapping, force)
     if isinstance(mapping, BoxedMapping):
-        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress)
-        return Predicted(tuple(made), why, table, record)
+        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress, door=door)
+        return Predicted(tuple(made), why, table, record, door)
     if isinstance(mapping, TiledMapping):
-        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress, knowing=Knowing.load(run))
-        return Predicted(tuple(made), why, table, record)
+        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress, knowing=Knowing.load(run), door=door)
+        return Predicted(tuple(made), why, table, record, door)
     findings: list[Finding] = []
     refused: dict[str, str] = {}
     files: dict[str, str] = {}
     knowing = Knowing.load(run)
     with single_thread():
         for done, source in enumerate(sources, 1):
-            finding = _read(mapping, source, refused)
+            finding = _read(door, source, refused)
             if finding is not None:
                 findings.append(finding if knowing is None else knowing.told(finding, mapping.output.target))
                 if len(files) < pictures:
                     files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method)
             progress(done, len(sources), "studies read")
     if not findings:
-        raise DataError("no study could be read", where=data, got=next(iter(refused.values())), do="run 'vesalius check' on the data")
-    return _write(mapping, findings, refused, files, out)
+        raise door.nothing(refused, out, mapping.hash)
+    return _write(door, findings, refused, files, out)
 
 
 def stream(
@@ -129,9 +135,11 @@ def _make(out: Path) -> None:
         raise RunError("the folder for the findings cannot be written", where=out, got=error.strerror, do="choose another --out") from error
 
 
-def _read(mapping: Mapping, source: Source, refused: dict[str, str]) -> Finding | None:
+def _read(door: Door, source: Source, refused: dict[str, str]) -> Finding | None:
     try:
-        return mapping(source)
+        study = open_study(source)
+        fitness = door.asks(str(source), study)
+        return door.told(str(source), door.mapping(study), fitness, door.mapping.output.target)
     except VesaliusError as error:
         refused[str(source)] = str(error)
         return None
@@ -145,17 +153,17 @@ def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method
     return f"{folder.name}/{path.name}"
 
 
-def _write(mapping: Mapping, findings: list[Finding], refused: dict[str, str], files: dict[str, str], out: Path) -> Predicted:
+def _write(door: Door, findings: list[Finding], refused: dict[str, str], files: dict[str, str], out: Path) -> Predicted:
     rows = [
         {"source": f.source, "label": f.label, "probability": f.probability} | f.scores | cells_of(f) | {"picture": files.get(f.source, "")} for f in findings
     ]
     rows += [{"source": name, "refused_because": why} for name, why in refused.items()]
     table, record = out / "findings.csv", out / "findings.json"
     atomic_write(table, pd.DataFrame(rows).to_csv(index=False).encode("utf-8-sig"))
-    facts: dict[str, Any] = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides."}
+    facts: dict[str, Any] = {"schema": 1, "model": door.mapping.hash, "note": "Research use: a doctor decides."}
     plain = [f.to_dict() | {"picture": files.get(f.source)} for f in findings]
-    atomic_json(record, facts | {"findings": plain, "refused": refused})
-    return Predicted(tuple(findings), refused, table, record)
+    atomic_json(record, facts | {"findings": plain, "refused": refused, "fitness": door.log})
+    return Predicted(tuple(findings), refused, table, record, door)
 
 
 def raw_frame(mapping: Mapping, frame: pd.DataFrame, raw: np.ndarray) -> pd.DataFrame:

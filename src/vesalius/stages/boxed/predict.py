@@ -23,6 +23,7 @@ from vesalius.errors import DataError, OptionError
 from vesalius.formats.cases import image_hash, open_case
 from vesalius.stages.boxed.findings import counts_of, lesions_of
 from vesalius.stages.boxed.record import kept_finding, kept_record
+from vesalius.stages.fitfor import Door
 from vesalius.stages.tiled.predict import cases_of
 from vesalius.stages.writing.boxes import BOX_WRITERS, suited, write_boxes
 from vesalius.stages.writing.boxes.coco import Pictured, coco_facts
@@ -64,7 +65,7 @@ class Answer:
 
 
 def predict_boxes(
-    mapping: Detecting, sources: Sequence[Source], out: Path, *, kinds: Sequence[str] = (), progress: Progress,
+    mapping: Detecting, sources: Sequence[Source], out: Path, *, kinds: Sequence[str] = (), progress: Progress, door: Door | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Find boxes in every study; findings.csv (a row a study), boxes.csv (a row a box), findings.json and a folder for each study.
 
@@ -76,28 +77,30 @@ def predict_boxes(
     ----------
     kinds: what is written beside JSON: coco, csv, png, dicom-sr (see `stages.writing.boxes`); when empty what suits each study. With ``coco``
         also one coco.json of all pictures.
+    door: judges each study before it is read.
 
     Returns findings, refused studies with the reason, the table and the record.
 
     Raises
     ------
-    DataError: nothing could be read. OptionError: there is no such kind. RunError: a file that was written does not hold the same boxes
-        when it is read back.
+    DataError: nothing could be read, or the model refuses all of it. OptionError: there is no such kind. RunError: a file that was written does not
+        hold the same boxes when it is read back.
     """
     for kind in kinds:
         BOX_WRITERS.get(kind)
+    door = door or Door(mapping)
     answers: list[Answer] = []
     refused: dict[str, str] = {}
     cases = cases_of(sources, mapping.reads.channels)
     for done, case in enumerate(cases, 1):
         try:
-            answers.append(_one(mapping, case, out / f"{done - 1:04d}", kinds))
+            answers.append(_one(door, case, out / f"{done - 1:04d}", kinds))
         except (DataError, OptionError) as error:
             refused[case.id] = str(error)
         progress(done, len(cases), "studies read")
     if not answers:
-        raise DataError("no study could be read", got=next(iter(refused.values()), "nothing"), do="run 'vesalius check' on the data")
-    table, record = _write(mapping, answers, refused, out)
+        raise door.nothing(refused, out, mapping.hash)
+    table, record = _write(door, answers, refused, out)
     if "coco" in kinds:
         atomic_json(out / "coco.json", coco_facts(_pictured(answers), mapping.output.target.classes))
     return [answer.finding for answer in answers], refused, table, record
@@ -115,22 +118,25 @@ def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
     return Boxes(detected.boxes, grid, tuple(classes[k] for k in detected.labels), tuple(map(float, detected.scores)), risk)
 
 
-def _one(mapping: Detecting, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
-    key = _key(mapping, case, kinds)
+def _one(door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
+    mapping: Detecting = door.mapping
+    key = _key(mapping, case, [*kinds, *(["force"] if door.force else [])])
     kept = kept_finding(folder / STATE, key)
     if kept is not None:
+        door.log[case.id] = json.loads((folder / STATE).read_text("utf-8")).get("fitness", {})
         return Answer(case, *kept)
     study = open_case(case)
+    fitness = door.asks(case.id, study)
     target = mapping.output.target
     chosen = list(dict.fromkeys(("json", *kinds))) if kinds else suited(study, case.source, target.classes)
     for kind in chosen:
         BOX_WRITERS.get(kind).check(study, case.source, target.classes)
     detected = mapping.detect(study)
-    finding: Finding = mapping.output.finding(detected, study)
+    finding = door.told(case.id, mapping.output.finding(detected, study), fitness, target)
     written = write_boxes(finding, case.source, folder, chosen, study=study, classes=target.classes, risk=target.risk, model=mapping.hash,
                           candidates=as_boxes(detected, target.classes, study.grid))
     row = _row(case.id, finding, target.classes) | {kind: f"{folder.name}/{path.name}" for kind, path in written.items()}
-    atomic_json(folder / STATE, kept_record(finding, boxes_of(finding), row, key))
+    atomic_json(folder / STATE, kept_record(finding, boxes_of(finding), row, key) | {"fitness": door.log[case.id]})
     return Answer(case, finding, row)
 
 
@@ -154,17 +160,17 @@ def _row(source: str, finding: Finding, classes: Sequence[str]) -> dict[str, Any
     return row | ({"highest_risk": round(max(risks), 6)} if risks else {})
 
 
-def _write(mapping: Detecting, answers: Sequence[Answer], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
+def _write(door: Door, answers: Sequence[Answer], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
     table, record = out / "findings.csv", out / "findings.json"
     every = [*(dict(answer.row) for answer in answers), *({"source": name, "refused_because": why} for name, why in refused.items())]
     atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
     rows = [row_of(answer.case.id, lesion) for answer in answers for lesion in lesions_of(answer.boxes)]
     atomic_write(out / "boxes.csv", table_bytes(rows, answers[0].finding.grid.ndim))
-    target = mapping.output.target
-    facts = {"schema": 1, "model": mapping.hash, "note": NOTE, "classes": list(target.classes), "risk": target.risk or None,
-             "thresholds": mapping.output.facts.get("thresholds", {})}
+    target = door.mapping.output.target
+    facts = {"schema": 1, "model": door.mapping.hash, "note": NOTE, "classes": list(target.classes), "risk": target.risk or None,
+             "thresholds": door.mapping.output.facts.get("thresholds", {})}
     plain = [answer.finding.to_dict() | {"boxes": [lesion.to_dict() for lesion in lesions_of(answer.boxes)], "written": answer.row} for answer in answers]
-    atomic_json(record, facts | {"findings": plain, "refused": refused})
+    atomic_json(record, facts | {"findings": plain, "refused": refused, "fitness": door.log})
     return table, record
 
 

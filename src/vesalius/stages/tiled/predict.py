@@ -15,6 +15,7 @@ from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.formats.cases import open_case
 from vesalius.mapping import TiledMapping
+from vesalius.stages.fitfor import Door
 from vesalius.stages.knowing import Knowing
 from vesalius.stages.tiled.quicken import quicken, within_memory
 from vesalius.stages.writing import write_finding
@@ -45,6 +46,7 @@ def cases_of(sources: Sequence[Source], channels: int) -> list[Case]:
 
 def predict_masks(
     mapping: TiledMapping, sources: Sequence[Source], out: Path, *, kinds: Sequence[str], progress: Progress, knowing: Knowing | None = None,
+    door: Door | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Mark every study; findings.csv, findings.json and a folder for each study.
 
@@ -52,13 +54,16 @@ def predict_masks(
     ----------
     kinds: what is written: nifti, png, dicom-seg, rtstruct (see `stages.writing`); when empty what suits each study.
     knowing: the model's bounds, from which the Dice that a case does not fall short of is told (``least_dice``).
+    door: judges each study before it is read; one that refuses nothing it does not know when left out.
 
     Returns findings, refused studies with the reason, the table and the record.
 
     Raises
     ------
-    DataError: nothing could be read. RunError: an object that was written does not hold the same mask when it is read back.
+    DataError: nothing could be read, or the model refuses all of it. RunError: an object that was written does not hold the same mask when
+        it is read back.
     """
+    door = door or Door(mapping)
     findings, refused, rows = [], {}, []
     cases = cases_of(sources, mapping.reads.channels)
     within_memory(mapping)
@@ -66,22 +71,24 @@ def predict_masks(
     for done, case in enumerate(cases, 1):
         try:
             study = open_case(case)
+            fitness = door.asks(case.id, study)
             if engine is None:
                 engine = quicken(mapping, mapping.encode(study)[0], len(cases))
-            finding, row = _one(mapping, case, study, out / f"{done - 1:04d}", kinds)
+            finding, row = _one(door, case, study, out / f"{done - 1:04d}", kinds)
             row |= {} if knowing is None else knowing.cells_of_doubt(row["doubt"])
         except DataError as error:
             refused[case.id] = str(error)
         else:
-            findings.append(finding)
+            findings.append(door.told(case.id, finding, fitness, mapping.output.target))
             rows.append(row)
         progress(done, len(cases), "studies marked")
     if not findings:
-        raise DataError("no study could be read", got=next(iter(refused.values()), "nothing"), do="run 'vesalius check' on the data")
-    return findings, refused, *_write(mapping, findings, rows, refused, out, engine or "torch")
+        raise door.nothing(refused, out, mapping.hash)
+    return findings, refused, *_write(door, findings, rows, refused, out, engine or "torch")
 
 
-def _one(mapping: TiledMapping, case: Case, study: Study, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
+def _one(door: Door, case: Case, study: Study, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
+    mapping = door.mapping
     marked = mapping.segment(study)
     finding = mapping.task.finding(marked.labels, study)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,14 +99,15 @@ def _one(mapping: TiledMapping, case: Case, study: Study, folder: Path, kinds: S
 
 
 def _write(
-    mapping: TiledMapping, findings: Sequence[Finding], rows: Sequence[dict[str, Any]], refused: dict[str, str], out: Path, engine: str,
+    door: Door, findings: Sequence[Finding], rows: Sequence[dict[str, Any]], refused: dict[str, str], out: Path, engine: str,
 ) -> tuple[Path, Path]:
     table, record = out / "findings.csv", out / "findings.json"
     every = [*rows, *({"source": name, "refused_because": why} for name, why in refused.items())]
     atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
-    facts = {"schema": 1, "model": mapping.hash, "note": "Research use: a doctor decides.", "classes": list(mapping.output.target.classes), "engine": engine}
+    model = door.mapping
+    facts = {"schema": 1, "model": model.hash, "note": "Research use: a doctor decides.", "classes": list(model.output.target.classes), "engine": engine}
     plain = [finding.to_dict() | {"written": row} for finding, row in zip(findings, rows, strict=True)]
-    atomic_json(record, facts | {"findings": plain, "refused": refused})
+    atomic_json(record, facts | {"findings": plain, "refused": refused, "fitness": door.log})
     return table, record
 
 
