@@ -25,7 +25,7 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Tiles:
-    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` raw values a sample or a box (``detects``), and threads."""
+    """What a backend is built for: tiles ``[batch, channels, *size]``, ``n_out`` values a sample, a box (``detects``) or a tile (``whole``), and threads."""
 
     batch: int
     channels: int
@@ -34,10 +34,16 @@ class Tiles:
     threads: int
     device: torch.device
     detects: bool = False
+    whole: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.size)
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Shape of the raw values; not known before the run for a network that detects."""
+        return (self.batch, self.n_out) if self.whole else (self.batch, self.n_out, *self.size)
 
 
 class Exported:
@@ -122,7 +128,7 @@ def _openvino(precision: str) -> Callable[[Exported], Run]:
         core = ov.Core()
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": model.tiles.threads, "PERFORMANCE_HINT": "LATENCY"}
         request = core.compile_model(core.read_model(model.onnx()), "CPU", settings).create_infer_request()
-        shape = (model.tiles.batch, model.tiles.n_out, *model.tiles.size)
+        shape = model.tiles.answer
 
         def boxes(x: Tensor) -> Tensor:
             request.infer([x.contiguous().numpy()], share_inputs=True)

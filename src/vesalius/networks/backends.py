@@ -33,6 +33,8 @@ BEST_BOXES = 100
 """Boxes of a case that are compared: the likeliest; the order of the others hangs on the last digit."""
 SAME_PLACE, SAME_PROBABILITY = 0.9, 0.05
 """Least overlap (intersection over union) and largest difference of a probability of boxes that count as one."""
+WHOLE_TOLERANCE = 1e-4
+"""Largest difference, absolute and relative, of a raw value of a whole tile that counts as the same."""
 REPEATS, REPEAT_SECONDS = 3, 2.0
 """After one run to warm up, the fastest of so many counts; fewer when they take longer than this together."""
 MOST_SAID = 120
@@ -43,7 +45,7 @@ OFTEN_LONGER = 4.0
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to run a network, ``[B, C, *size] -> [B, n_out, *size]`` (or ``[B, M, 2 * ndim + n_out]``: boxes) float32 for any B.
+    """One way to run a network, ``[B, C, *size] -> [B, n_out, *size]`` (``[B, M, 2 * ndim + n_out]``: boxes; ``[B, n_out]``: whole) float32 for any B.
 
     Parameters
     ----------
@@ -99,6 +101,7 @@ def fastest(
     only: Sequence[str] | None = None,
     file: Path | None = None,
     detects: bool = False,
+    whole: bool = False,
 ) -> Backend:
     """Try the engines and keep the fastest that decides as torch in float32.
 
@@ -115,13 +118,14 @@ def fastest(
     only: names of engines to try besides torch in float32, e.g. the one that was fastest before; None for all.
     file: where the exported model is kept, for `built`; it must belong to these weights and this shape.
     detects: the network gives boxes; see "Boxes" in docs/architecture.md.
+    whole: the network gives ``[B, n_out]``, raw values of a whole tile; an engine then agrees when its values lie within `WHOLE_TOLERANCE`.
 
     Raises
     ------
     OptionError: the probe or the network's answer has another shape than stated, or a name is unknown.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device, detects)
+    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device, detects, whole)
     for name in only or ():
         if name not in names(device.type):
             raise unknown("backend", name, names(device.type))
@@ -139,7 +143,7 @@ def fastest(
 
 def built(
     name: str, network: nn.Module, *, channels: int, size: Sequence[int], n_out: int, batch: int = 1, threads: int | None = None,
-    sentence: str = "", file: Path | None = None, detects: bool = False,
+    sentence: str = "", file: Path | None = None, detects: bool = False, whole: bool = False,
 ) -> Backend:
     """The engine of that name without measuring, e.g. the one that `fastest` found for this model and machine before.
 
@@ -155,7 +159,7 @@ def built(
     _, package, build = ENGINES[name]
     if not _there(package):
         raise OptionError(f"the backend '{name}' is not installed", expected=f"the packages onnx and {package}", do="pip install vesalius[speed]")
-    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device, detects)
+    tiles = Tiles(batch, channels, tuple(size), n_out, threads or torch.get_num_threads(), device, detects, whole)
     run = build(Exported(network.eval(), tiles, torch.zeros(tiles.shape, device=device), file))
     return Backend(name, sentence or f"{name}: as it was asked for", run, tiles)
 
@@ -256,17 +260,18 @@ class _Contest:
     def _agrees(self, name: str, raw: Tensor) -> bool:
         part = self._part_of_boxes(raw) if self.tiles.detects else self._part_of_labels(raw)
         if part < self.agreement or not bool(torch.isfinite(raw).all()):
-            what = "boxes" if self.tiles.detects else "labels"
+            what = "boxes" if self.tiles.detects else "values" if self.tiles.whole else "labels"
             self.said[name] = f"refused: its {what} agree in {_floor(part)}, at least {self.agreement:.1%} are asked for"
             return False
         return True
 
     def _part_of_labels(self, raw: Tensor) -> float:
-        self._check_shape(raw, (self.tiles.batch, self.tiles.n_out, *self.tiles.size))
-        labels = self.decide(raw)
+        self._check_shape(raw, self.tiles.answer)
+        labels = raw if self.tiles.whole else self.decide(raw)
         if self.labels is None:
             self.labels = labels
-        return float(torch.eq(labels, self.labels).float().mean())
+        alike = torch.isclose(labels, self.labels, WHOLE_TOLERANCE, WHOLE_TOLERANCE) if self.tiles.whole else torch.eq(labels, self.labels)
+        return float(alike.float().mean())
 
     def _part_of_boxes(self, raw: Tensor) -> float:
         self._check_shape(raw, (self.tiles.batch, raw.shape[1] if raw.ndim == 3 else 0, 2 * len(self.tiles.size) + self.tiles.n_out))
