@@ -10,7 +10,8 @@ from stages.boxed.boxstandin import Blobs
 from vesalius.errors import OptionError
 from vesalius.networks import build, names
 from vesalius.stages.explain.boxcam import gradcam_box
-from vesalius.stages.explain.drise import _Sums, drise, ious, similarity
+from vesalius.stages.explain.drise import drise, ious, similarity
+from vesalius.stages.explain.veils import _Sums
 
 
 def tile(side: int = 64) -> torch.Tensor:

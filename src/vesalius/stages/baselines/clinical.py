@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,14 @@ def clinical(task: Task) -> np.ndarray | None:
 
     None when no column varies in training.
     """
+    made = clinical_model(task)
+    return None if made is None else made[1](made[0])
+
+
+def clinical_model(task: Task) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], np.ndarray]] | None:
+    """The table of `clinical_features`, and the model that gives raw values ``[N, n_out]`` for it or for one whose other rows than the
+    training rows were changed. None when no column varies in training.
+    """
     rows, truth = task.train, task.truth
     table = clinical_features(task.frame, rows)
     if table.empty:
@@ -38,8 +47,9 @@ def clinical(task: Task) -> np.ndarray | None:
     if len(rows) >= TREES_LEAST:
         values, fit = table.to_numpy(np.float64), trees(task.target, task.seed)
         if cross_loss(fit, values[rows], truth[rows], task.patients[rows], task.target, task.seed) < loss:
-            return raw_of(fit(values[rows], truth[rows])(values), task.target)
-    return raw_of(model(filled), task.target)
+            grown = fit(values[rows], truth[rows])
+            return table, lambda given: raw_of(grown(given.to_numpy(np.float64)), task.target)
+    return table, lambda given: raw_of(model(standardised(_filled(given, rows), rows)), task.target)
 
 
 def clinical_features(frame: pd.DataFrame, train: np.ndarray) -> pd.DataFrame:

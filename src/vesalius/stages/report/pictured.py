@@ -38,7 +38,7 @@ def pictured(facts: RunFacts, roles: Sequence[str], describe: Describe) -> tuple
     groups: list[Group] = []
     for role in roles:
         shown = []
-        for case in (c for c in facts.cases if c["role"] == role):
+        for case in (warranted(facts, c) for c in facts.cases if c["role"] == role):
             pictures, size = _pictures(facts, case, left, small)
             dropped += len(wanted(case)) - len(pictures)
             left -= size
@@ -49,6 +49,12 @@ def pictured(facts: RunFacts, roles: Sequence[str], describe: Describe) -> tuple
     return groups, dropped
 
 
+def warranted(facts: RunFacts, case: dict[str, Any]) -> dict[str, Any]:
+    """The case without the maps that failed their test (``trust.json``, ``explanations``); what was not tested stays."""
+    tested = (facts.trust.get("explanations") or {}).get("methods") or {}
+    return case | {"maps": [each for each in case.get("maps", []) if tested.get(each["method"], {}).get("shown", True)]}
+
+
 def wanted(case: dict[str, Any]) -> list[Picture]:
     """The pictures of a case, in the order in which they are shown."""
     named = [(case[what], what) for what in ("overlay", "uncertainty") if case.get(what)]
@@ -57,7 +63,7 @@ def wanted(case: dict[str, Any]) -> list[Picture]:
 
 def _fits(facts: RunFacts) -> bool:
     """Whether all pictures find room as they are."""
-    paths = [_path(facts, file) for case in facts.cases for file, _ in wanted(case)]
+    paths = [_path(facts, file) for case in facts.cases for file, _ in wanted(warranted(facts, case))]
     return sum(path.stat().st_size for path in paths if path.is_file()) <= PICTURE_BYTES
 
 
@@ -83,7 +89,7 @@ def _pictures(facts: RunFacts, case: dict[str, Any], left: int, small: bool) -> 
 
 
 def _alt(method: str | None) -> str:
-    return "case.view" if method in ("overlay", "largest", "whole", "uncertainty") else "case.map"
+    return "case.view" if method in ("overlay", "largest", "whole", "uncertainty", "nearest") else "case.map"
 
 
 def _lighter(path: Path) -> bytes:

@@ -214,7 +214,7 @@ def gradcam_on(mapping: TiledMapping, study: Study, k: int, centre: tuple[int, .
     turned = [centre[axis] for axis in trace.order]
     turned = [n - 1 - i if axis in trace.flips else i for axis, (i, n) in enumerate(zip(turned, trace.stored, strict=True))]
     at = [i * m // n for i, m, n in zip(turned, trace.shape, trace.stored, strict=True)]
-    tile, inner, outer = _tile(x, at, mapping.reads.size)
+    tile, inner, outer = tile_about(x, at, mapping.reads.size)
     heat = gradcam_mask(mapping.network, torch.from_numpy(tile)[None].to(mapping.device), k + int(exclusive), exclusive=exclusive)
     whole = torch.zeros(trace.shape)
     whole[outer] = heat.cpu()[inner]
@@ -224,7 +224,7 @@ def gradcam_on(mapping: TiledMapping, study: Study, k: int, centre: tuple[int, .
     return np.ascontiguousarray(flipped.transpose(np.argsort(trace.order)))
 
 
-def _tile(x: np.ndarray, at: list[int], size: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...], tuple[slice, ...]]:
+def tile_about(x: np.ndarray, at: list[int], size: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...], tuple[slice, ...]]:
     """The tile about a sample of ``[C, …]``, zeros beyond the image; where the image lies in the tile, and the tile in the image."""
     starts = [min(max(i - s // 2, 0), max(n - s, 0)) for i, s, n in zip(at, size, x.shape[1:], strict=True)]
     outer = tuple(slice(start, min(start + s, n)) for start, s, n in zip(starts, size, x.shape[1:], strict=True))
