@@ -46,6 +46,8 @@ class SegWriter(Writer):
             series_instance_uid=marked.uid("seg/series"), series_number=SERIES_NUMBER, sop_instance_uid=marked.uid("seg"), instance_number=1,
             manufacturer=MAKER, manufacturer_model_name=MODEL, software_versions=__version__, device_serial_number="0", content_label="VESALIUS",
             series_description="Vesalius segmentation", **_geometry(marked, reference))
+        if "ImageOrientationPatient" not in reference.first:
+            seg.PatientOrientation = reference.first.get("PatientOrientation", "")  # type 2C where no plane states it (PS3.3 C.7.6.1)
         finished(seg, reference).save_as(part, enforce_file_format=True)
 
     @classmethod
