@@ -6,7 +6,6 @@ No message quotes a patient's name, date or any other value that identifies; ``m
 from __future__ import annotations
 
 import warnings
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from vesalius.core.cohort import Source
 from vesalius.core.geometry import Grid
@@ -23,6 +22,7 @@ from vesalius.core.study import Study
 from vesalius.errors import FormatError
 from vesalius.formats.base import FORMATS, Format, bounded, head_of, lean
 from vesalius.formats.dicomgeometry import Gaps, Plane, Stack, flat_grid, plane_of, stack_of
+from vesalius.formats.dicomguard import READING, guard
 from vesalius.formats.dicompixels import Window, rescaled, stored, upright, window_of
 
 FIRST_ELEMENTS = ((2, 0), (2, 1), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16))
@@ -136,8 +136,13 @@ def facts_of(path: str) -> dict[str, Any]:
 
 
 def parsed(path: str, **options: Any) -> Dataset:
-    """Parse a file; without preamble only when what follows is a DICOM image with its class and size."""
-    _inflated_bounded(path)
+    """Parse a file that the guard let through; without preamble only when what follows is a DICOM image with its class and size.
+
+    Raises
+    ------
+    FormatError: see `dicomguard.guard`.
+    """
+    guard(path, READING, pixels=not options.get("stop_before_pixels"))
     try:
         return pydicom.dcmread(path, **options)
     except InvalidDicomError:
@@ -146,20 +151,6 @@ def parsed(path: str, **options: Any) -> Dataset:
         raise FormatError("the file is not DICOM", where=path, expected="the DICM prefix at byte 128 (PS3.10 7.1)", got="none, and no image attributes follow",
                           do="leave it out, or convert it")
     return item
-
-
-def _inflated_bounded(path: str) -> None:
-    """A deflated data set (PS3.5 A.5) is inflated whole by the parser: see first that it is not a bomb."""
-    with open(path, "rb") as opened:
-        head = opened.read(2048)
-        if DeflatedExplicitVRLittleEndian.encode() not in head:
-            return
-        item = pydicom.filereader.read_file_meta_info(path)
-        opened.seek(128 + 4 + 12 + int(item.FileMetaInformationGroupLength))
-        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflater.eof and (chunk := inflater.unconsumed_tail or opened.read(2**16)):
-            size += len(inflater.decompress(chunk, 2**24))
-            bounded((size // 2,), path)
 
 
 def _image_in(path: str) -> Dataset:
