@@ -187,6 +187,26 @@ def evaluate(
 
 
 @app.command()
+def monitor(
+    run: Annotated[Path, typer.Argument(help="Run folder or model folder.")],
+    logs: Annotated[list[Path], typer.Argument(help="findings.json of predict in their order, or folders of such.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for monitor.json and a page.")] = None,
+    window: Annotated[int, typer.Option(help="Studies of one window.")] = 50,
+    rate: Annotated[float, typer.Option(help="Probability of a false alarm of each comparison.")] = 0.01,
+    lang: Lang = "en",
+) -> None:
+    """Has what comes in changed since training? Windows of a prediction log against the training data, with a stated false-alarm rate."""
+    from vesalius.stages.monitor import monitor as run_monitor
+    from vesalius.stages.report.monitorpage import monitor_page, monitor_text
+    from vesalius.storage import atomic_write
+
+    record = run_monitor(run, logs, out=out, window=window, rate=rate)
+    if out is not None:
+        atomic_write(out / "monitor.html", monitor_page(record, lang).encode())
+    typer.echo(monitor_text(record, lang))
+
+
+@app.command()
 def reproduce(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the second run; RUN-again when left out.")] = None,

@@ -24,8 +24,8 @@ FAR, TOO_FAR = 2.0, 4.0
 COLOURFUL = 0.02
 """Mean difference of the channels, as a share of the range, from which a picture is in colour."""
 PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "L": "sagittal", "R": "sagittal"}
-OWN_SCALE = ("percentile", "voi", "zscore", "zscore+unit", "unit")
-"""Ways of reading to which the file's own numbers do not matter."""
+STATED_SCALE = ("fixed", "ct", "none")
+"""Ways of reading to which the file's own numbers matter (HU); the others take them from the study or from its bits."""
 
 
 def header_of(study: Study, colour: float) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def _spacing(header: Mapping[str, Any], known: Mapping[str, Any]) -> Reason | No
 
 
 def _intensity(header: Mapping[str, Any], known: Mapping[str, Any], reads: Reads | TileReads) -> Reason | None:
-    """Only where the file's own numbers matter to how it is read: HU, or the full range of the bits."""
+    """Only where the file's own numbers matter to how it is read."""
     ways = (reads.window,) if isinstance(reads, Reads) else tuple(reads.schemes)
     low, high = _range("low", known), _range("high", known)
-    if low is None or high is None or "low" not in header or any(way in OWN_SCALE for way in ways):
+    if low is None or high is None or "low" not in header or any(way not in STATED_SCALE for way in ways):
         return None
     width = max(high[1] - low[0], 1e-6)
     told = (f"{header['low']:.4g} … {header['high']:.4g}", f"{low[0]:.4g} … {high[1]:.4g}")

@@ -96,10 +96,11 @@ def measures(known: FitFor, view: View, features: np.ndarray | None) -> dict[str
 
 
 def _unlike(known: FitFor, measured: Facts[str, float], view: View) -> list[Reason]:
-    """The alterations that are seen, else how unlike it is."""
+    """The alteration that is seen, how unlike it is; else whether it is unusual."""
     beyond = {name for name, value in measured.items() if value > known.bounds[name].refuse}
-    altered = {WORD.get(name, name): reason(WORD.get(name, name)) for name in known.directions if name in beyond and _explains(name, known, measured, view)}
-    found = list(altered.values())
+    left = {name: _left(name, known, measured, view) for name in known.directions if name in beyond}
+    seen = min((name for name, distance in left.items() if distance is not None), key=lambda name: left[name] or 0.0, default=None)
+    found = [] if seen is None else [reason(WORD.get(seen, seen))]
     for name, code in (("picture", "unlike"), ("network", "unlike-inside")):
         if name in beyond:
             found.append(reason(code, f"{measured[name] / known.bounds[name].refuse:.1f}"))
@@ -107,14 +108,14 @@ def _unlike(known: FitFor, measured: Facts[str, float], view: View) -> list[Reas
     return found or ([reason("unusual")] if unusual else [])
 
 
-def _explains(name: str, known: FitFor, measured: Facts[str, float], view: View) -> bool:
-    """Whether an alteration is what is wrong: taken back, the picture lies nearer to the training images, and near them. Noise and blur cannot be taken back;
-    they are believed of pictures that are not far away for another reason."""
+def _left(name: str, known: FitFor, measured: Facts[str, float], view: View) -> float | None:
+    """How far the picture lies when an alteration is taken back, where this shows that the alteration is what is wrong: it is then nearer to the training
+    images, and near them; else None. Noise and blur cannot be taken back; they are believed of pictures that are not far away for another reason."""
     undo, bound = ALTERATIONS[view.array.ndim - 1][name].undo, known.bounds["picture"].refuse
     if undo is None:
-        return measured["picture"] < CLOSE * CLOSE * bound
+        return measured["picture"] if measured["picture"] < CLOSE * CLOSE * bound else None
     back = float(known.gaussians["picture"].distance(undo(view, generator(0, name)).values))
-    return back < measured["picture"] and back < CLOSE * bound
+    return back if back < measured["picture"] and back < CLOSE * bound else None
 
 
 def watched_of(header: Facts[str, float | str], view: View, measured: Facts[str, float]) -> dict[str, float | str]:
