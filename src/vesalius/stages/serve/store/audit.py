@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import select
 
@@ -19,10 +20,20 @@ class Audit(Base):
 
     def audit(self, user: str, action: str, subject: str, detail: str = "") -> None:
         """Append a row; it is on the disk when this returns."""
+        self.audit_all([(user, action, subject, detail)])
+
+    def audit_all(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        """Append rows of user, action, subject and detail in one transaction."""
         with self.write() as connection:
             last = connection.execute(select(audit.c.n, audit.c.hash).order_by(audit.c.n.desc()).limit(1)).first()
-            row = AuditRow((last.n if last else 0) + 1, time.time(), user, action, subject, detail, "")
-            connection.execute(audit.insert().values(**{**row.__dict__, "hash": seal(last.hash if last else FIRST, row)}))
+            n, before, made = (last.n if last else 0), (last.hash if last else FIRST), []
+            for user, action, subject, detail in rows:
+                n += 1
+                row = AuditRow(n, time.time(), user, action, subject, detail, "")
+                before = seal(before, row)
+                made.append({**row.__dict__, "hash": before})
+            if made:
+                connection.execute(audit.insert(), made)
 
     def audit_rows(self, after: int = 0, limit: int = 1000) -> list[AuditRow]:
         """Rows after number ``after``, the oldest first."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 from vesalius.errors import FormatError
 from vesalius.stages.serve.store.base import Base
 from vesalius.stages.serve.store.rows import COMMITTED, FAILED, SENT, WAITING, Outgoing
-from vesalius.stages.serve.store.tables import outgoing
+from vesalius.stages.serve.store.tables import objects, outgoing
 
 
 class Outbox(Base):
@@ -62,6 +62,18 @@ class Outbox(Base):
         wanted = [outgoing.c.sop_uid.in_(list(sop_uids)), outgoing.c.state == SENT] + ([outgoing.c.peer == peer] if peer is not None else [])
         with self.write() as connection:
             connection.execute(update(outgoing).where(*wanted).values(state=COMMITTED, at=time.time()))
+
+    def resend(self, sop_uids: Iterable[str], peer: str) -> None:
+        """The peer says that it does not have these, although it took them: they are sent again."""
+        wanted = [outgoing.c.sop_uid.in_(list(sop_uids)), outgoing.c.peer == peer, outgoing.c.state.in_((SENT, COMMITTED))]
+        with self.write() as connection:
+            connection.execute(update(outgoing).where(*wanted).values(state=WAITING, at=time.time()))
+
+    def ours(self, series_uid: str) -> bool:
+        """Whether a series holds an object that this site has made and sent (a PACS may send it back): it is then not read."""
+        with self.read() as connection:
+            return connection.execute(select(outgoing.c.id).join(objects, objects.c.sop_uid == outgoing.c.sop_uid)
+                                      .where(objects.c.series_uid == series_uid).limit(1)).first() is not None
 
     def outgoing(self, state: str | None = None, limit: int = 1000) -> list[Outgoing]:
         """Everything that was entered, the oldest first."""
