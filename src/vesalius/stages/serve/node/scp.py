@@ -125,10 +125,11 @@ class Scp:
             self._reject(event, reason)
 
     def _reject(self, event: evt.Event, reason: int) -> None:
-        """The answer, then the end; the library does the same when it rejects by itself."""
+        """The answer, then the end when it has gone out; the library does the same when it rejects by itself."""
         event.assoc.acse.send_reject(PERMANENT, USER, reason)
         event.assoc.is_rejected = True
         self._rejected(event)
+        event.assoc.kill()
         log.warning("an association was rejected: reason %d", reason)
 
     def _is_called(self, title: str) -> bool:
