@@ -32,7 +32,7 @@ def test_only_names_are_the_same_in_both_languages():
     alike = {key for key, (en, zh) in TEXTS.items() if not CHINESE.search(zh)}
     assert {key for key in alike if not key.startswith("unit.")} == {
         "lang.en", "method.gradcam", "method.drise", "metric.auc", "metric.hd95", "env.python", "cell", "case.view", "metric.map50", "metric.map",
-        "metric.ap50", "metric.cpm", "boxmetric.ap", "shortcuts.p",
+        "metric.ap50", "metric.cpm", "boxmetric.ap", "shortcuts.p", "method.gradcam++", "method.rise",
     }
 
 

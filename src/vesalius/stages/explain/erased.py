@@ -1,7 +1,9 @@
-"""Does the answer rest on the hot places? Deletion and insertion (Petsiuk et al., BMVC 2018), against random orders of the same cells.
+"""Does the answer rest on the hot places? Deletion and insertion (Petsiuk et al., BMVC 2018), against chance.
 
-Places are hidden (shown) cell by cell, the hottest first; what is hidden is blurred. A good map makes the answer fall early (rise early). A random order
-takes cells of the same size: single samples in a random order are noise, which destroys the answer for a reason of its own.
+Places are hidden (shown) cell by cell, the hottest first; what is hidden is blurred. A good map makes the answer fall early (rise early). Chance is twofold:
+a random order of the cells, and the same map laid elsewhere. The second is the harder one: a lesion that lies in several cells goes at once in any map that
+is in one piece, and bit by bit in a random order, so that a smooth map beats that wherever it points. Single samples would be noise, which destroys
+the answer for a reason of its own.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ CELLS = {2: 14, 3: 7}
 """Of an image along each axis."""
 STEPS = 8
 """Shares of the cells that are hidden, between none and all."""
-RANDOM = 3
-"""Random orders that a map is compared with."""
+RANDOM = 2
+"""Random orders and misplaced maps that a map is compared with."""
+FAR = (0.25, 0.75)
+"""A misplaced map is moved by so much of each side, round the image."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,22 @@ class Erasing:
     def of_map(self, heat: np.ndarray) -> Areas:
         return self.areas(order_of(heat, self.place))
 
-    def of_chance(self, seed: int) -> Areas:
-        """The mean over `RANDOM` random orders."""
+    def of_random(self, seed: int) -> Areas:
+        """The mean over `RANDOM` random orders of the cells."""
         n = int(self.place.max()) + 1
-        found = [self.areas(generator(seed, "erased", self.question.id, i).permutation(n)) for i in range(RANDOM)]
-        return Areas(float(np.mean([each.deletion for each in found])), float(np.mean([each.insertion for each in found])))
+        return _mean([self.areas(generator(seed, "erased", self.question.id, i).permutation(n)) for i in range(RANDOM)])
+
+    def of_moved(self, heat: np.ndarray, seed: int) -> Areas:
+        """The mean over `RANDOM` copies of the map that lie elsewhere."""
+        return _mean([self.of_map(moved(heat, generator(seed, "moved", self.question.id, i))) for i in range(RANDOM)])
+
+
+def moved(heat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The map mirrored along drawn axes and moved far round the image."""
+    axes = [axis for axis in range(heat.ndim) if rng.random() < 0.5]
+    shift = [int(rng.uniform(*FAR) * n) for n in heat.shape]
+    return np.roll(np.flip(heat, axes) if axes else heat, shift, tuple(range(heat.ndim)))
+
+
+def _mean(found: list[Areas]) -> Areas:
+    return Areas(float(np.mean([each.deletion for each in found])), float(np.mean([each.insertion for each in found])))

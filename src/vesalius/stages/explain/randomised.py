@@ -1,7 +1,7 @@
 """Does a map depend on what the network has learnt? Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018: cascading randomisation.
 
-The weights are drawn anew from the last layer to the first. Each tensor keeps its own mean and spread, so that the numbers inside the network keep
-their size and a map does not vanish for that reason alone.
+The weights are drawn anew from the last layer to the first. Each tensor keeps its own size, so that the numbers inside the network keep theirs and
+a map does not vanish for that reason alone; the mean of a matrix or kernel is learnt too and becomes 0.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vesalius.seed import stream_seed
+from vesalius.stages.explain.base import undisturbed
 
 LEVELS = (1 / 3, 2 / 3, 1.0)
 """Shares of the layers, from the last one on, whose weights are drawn anew."""
@@ -50,13 +51,10 @@ def layers_in_order(network: nn.Module, x: torch.Tensor) -> list[str]:
         return hook
 
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in owners.items()]
-    before = network.training
     try:
-        network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(network):
             network(x)
     finally:
-        network.train(before)
         for hook in hooks:
             hook.remove()
     return order
@@ -68,6 +66,8 @@ def forget(network: nn.Module, names: Sequence[str], *, all_of_it: bool, seed: i
     chosen = list(network.named_parameters()) if all_of_it else [(f"{n}.{p}", t) for n in names for p, t in modules[n].named_parameters(recurse=False)]
     for name, tensor in chosen:
         generator = torch.Generator().manual_seed(stream_seed(seed, "forget", name))
-        mean, spread = float(tensor.detach().mean()), float(tensor.detach().std(correction=0))
+        old = tensor.detach().float()
+        mean = old.mean() if tensor.ndim < 2 else torch.zeros(())  # of scales and offsets the mean is no pattern, and 0 would end all signals
+        spread = (old - mean.to(old)).square().mean().sqrt()
         with torch.no_grad():
-            tensor.copy_((torch.randn(tensor.shape, generator=generator) * spread + mean).to(tensor))
+            tensor.copy_(torch.randn(tensor.shape, generator=generator).to(old) * spread + mean.to(old))

@@ -1,7 +1,7 @@
 """What speaks for a kind of map: three tests, each with its interval. A map that fails one is not shown unless it is asked for.
 
 * *randomisation* (Adebayo 2018): with weights drawn anew the map must change; one that stays shows the image, not the network;
-* *erasing* (Petsiuk 2018): hiding the hot places must change the answer more than hiding random ones;
+* *erasing* (Petsiuk 2018): hiding the hot places must change the answer more than hiding random ones, and than hiding those of the same map elsewhere;
 * *pointing* (Zhang 2018), where lesions are marked: the hottest place must lie in one more often than a random place of the image would.
 """
 
@@ -25,8 +25,8 @@ from vesalius.stages.explain.randomised import LEVELS, randomised
 Progress = Callable[[int, int, str], None]
 MOST_CASES, LEAST_CASES = 20, 8
 """Cases that a kind of map is tested on; fewer than the second say nothing."""
-CASCADE_CASES = 4
-"""Cases for which the steps between the learnt and the random network are looked at too."""
+CASCADE_CASES, TWINS = 4, 4
+"""Cases for which the steps between the learnt and the random network are looked at too; draws of random networks that take turns over the others."""
 SAME = 0.5
 """Rank correlation or structural similarity with the map of the random network from which a map does not depend on the weights."""
 EMPTY = 0.5
@@ -47,7 +47,8 @@ class _Row:
     rank: list[float]
     ssim: list[float]
     map: Areas
-    chance: Areas
+    random: Areas
+    moved: Areas
     hit: tuple[bool, bool, float] | None
 
 
@@ -57,7 +58,7 @@ class _Asked:
 
     question: Question
     erasing: Erasing
-    chance: Areas
+    random: Areas
     area: float | None
 
 
@@ -91,7 +92,7 @@ def warrants_of(
     chosen = list(questions[:MOST_CASES])
     if len(chosen) < LEAST_CASES:
         return {name: untested("few", len(chosen)) for name in methods}
-    twins, shared = randomised(network, chosen[0].x, seed=seed), dict[int, _Asked]()
+    twins, shared = _twins(network, chosen[0], seed), dict[int, _Asked]()
     made: dict[str, dict[str, Any]] = {}
     for done, (name, method) in enumerate(methods.items()):
         if progress is not None:
@@ -108,8 +109,14 @@ def untested(why: str, n_cases: int) -> dict[str, Any]:
     return {"n_cases": n_cases, "tested": False, "shown": True, "why": [why]}
 
 
+def _twins(network: nn.Module, question: Question, seed: int) -> list[list[nn.Module]]:
+    """Networks that have forgotten: the cascade of a first draw, and the last step of further draws (one alone may be like the network by luck)."""
+    first = randomised(network, question.x, seed=seed)
+    return [first, *(randomised(network, question.x, LEVELS[-1:], seed=seed + i) for i in range(1, TWINS))]
+
+
 def _tested(
-    network: nn.Module, twins: list[nn.Module], questions: Sequence[Question], method: Method, shared: dict[int, _Asked], seconds: float, seed: int,
+    network: nn.Module, twins: list[list[nn.Module]], questions: Sequence[Question], method: Method, shared: dict[int, _Asked], seconds: float, seed: int,
 ) -> Tested:
     tested, start = Tested(), time.perf_counter()
     for i, question in enumerate(questions):
@@ -122,7 +129,8 @@ def _tested(
         else:
             if i not in shared:
                 shared[i] = _asked(network, question, seed)
-            tested.rows.append(_row(heat, twins if len(tested.rows) < CASCADE_CASES else twins[-1:], method, shared[i]))
+            drawn = twins[0] if i < CASCADE_CASES else twins[i % TWINS][-1:]
+            tested.rows.append(_row(heat, drawn, method, shared[i], seed))
         spent = time.perf_counter() - start
         tested.late = tested.n < LEAST_CASES and spent / tested.n * LEAST_CASES > max(PATIENCE * seconds, FLOOR_S)
         if tested.late or (tested.n >= LEAST_CASES and spent > seconds):
@@ -133,17 +141,17 @@ def _tested(
 def _asked(network: nn.Module, question: Question, seed: int) -> _Asked:
     erasing = Erasing.of(network, question)
     area = None if question.region is None or not question.region.any() else float(near(question.region).mean())
-    return _Asked(question, erasing, erasing.of_chance(seed), area)
+    return _Asked(question, erasing, erasing.of_random(seed), area)
 
 
-def _row(heat: np.ndarray, twins: Sequence[nn.Module], method: Method, asked: _Asked) -> _Row:
+def _row(heat: np.ndarray, twins: Sequence[nn.Module], method: Method, asked: _Asked, seed: int) -> _Row:
     question = asked.question
     others = [found if (found := map_of(method, twin, question)) is not None else np.zeros_like(heat) for twin in twins]
     rank, ssim = [agreement(heat, other) for other in others], [likeness(heat, other) if other.any() else 0.0 for other in others]
     hit = None
     if asked.area is not None and question.region is not None:
         hit = points_at(heat, question.region), bool(others[-1].any()) and points_at(others[-1], question.region), asked.area
-    return _Row(question.patient, rank, ssim, asked.erasing.of_map(heat), asked.chance, hit)
+    return _Row(question.patient, rank, ssim, asked.erasing.of_map(heat), asked.random, asked.erasing.of_moved(heat, seed), hit)
 
 
 def warrant_of_rows(tested: Tested, seed: int = 0) -> dict[str, Any]:
@@ -151,8 +159,9 @@ def warrant_of_rows(tested: Tested, seed: int = 0) -> dict[str, Any]:
 
     Returns ``{"n_cases", "tested", "shown", "why": [codes of `WHY`], "empty", "randomised", "erased", "pointing"}``; what was not tested has the
     first four only. ``randomised`` is ``{"rank", "ssim", "cascade": [{"share", "rank", "ssim"}], "passes"}``, ``erased`` is ``{"deletion", "insertion",
-    "chance", "gain", "passes"}``, ``pointing`` is ``{"hits", "randomised", "chance", "passes"}`` or None. Figures have their 95 % interval by patient;
-    ``chance`` are means over the cases.
+    "random", "moved", "over_random", "over_moved", "passes"}`` (areas of the map and of both kinds of chance; its gain in the area between the curves),
+    ``pointing`` is ``{"hits", "randomised", "chance", "passes"}`` or None. Figures have their 95 % interval by patient;
+    those of chance are means over the cases.
     """
     if tested.unfit:
         return {"n_cases": 0, "tested": True, "shown": False, "why": ["unfit"]}
@@ -176,10 +185,10 @@ def _randomisation(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
 
 
 def _erasing(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
-    gain = _mean([row.map.between - row.chance.between for row in rows], rows, seed)
+    gains = {f"over_{name}": _mean([row.map.between - getattr(row, name).between for row in rows], rows, seed) for name in ("random", "moved")}
     areas = {name: _mean([getattr(row.map, name) for row in rows], rows, seed) for name in ("deletion", "insertion")}
-    chance = {name: float(np.mean([getattr(row.chance, name) for row in rows])) for name in ("deletion", "insertion")}
-    return {**areas, "chance": chance, "gain": gain, "passes": bool(gain["low"] > 0)}
+    chance = {kind: {name: float(np.mean([getattr(getattr(row, kind), name) for row in rows])) for name in areas} for kind in ("random", "moved")}
+    return {**areas, **chance, **gains, "passes": bool(min(each["low"] for each in gains.values()) > 0)}
 
 
 def _pointing(rows: Sequence[_Row]) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ def _warrants(methods: dict[str, dict[str, Any]]) -> Table:
 def _row(name: str, found: dict[str, Any]) -> list[Both | Cell]:
     random, erased, pointing = (found.get(key) for key in ("randomised", "erased", "pointing"))
     figures: list[Both | Cell] = [with_interval(random[key], "cell") if random else DASH for key in ("rank", "ssim")]
-    figures.append(with_interval(erased["gain"], "cell.signed") if erased else DASH)
+    figures.append(with_interval(erased["over_moved"], "cell.signed") if erased else DASH)
     figures += [with_interval(pointing["hits"], "cell"), same(f"{pointing['chance']:.2f}")] if pointing else [DASH, DASH]
     key = "untested" if not found.get("tested", True) else "shown" if found["shown"] else "hidden"
     return [name_of("method", name), *figures, Cell(say(f"warrant.{key}"), None, {"shown": "right", "hidden": "wrong"}.get(key, ""))]

@@ -15,7 +15,7 @@ NAMES: dict[str, Words] = {
 WHY: dict[str, Words] = {
     "same": ("it hardly changes when the network's weights are drawn anew, so that it shows the image and not what was learnt",
              "网络权重重新随机后它几乎不变，显示的是影像本身而不是网络所学"),
-    "erasing": ("hiding its hot places was not shown to change the answer more than hiding random ones", "遮住其热点并未显示比随机遮挡更能改变结果"),
+    "erasing": ("hiding its hot places was not shown to change the answer more than hiding others", "遮住其热点并未显示比遮住其他部位更能改变结果"),
     "pointing": ("its hottest place was not shown to lie in a marked lesion more often than chance", "其最热点落在已标注病灶内的比例并未显示高于随机水平"),
     "empty": ("it is empty for most cases", "多数病例的热力图为空"),
     "unfit": ("the method does not fit this network", "该方法不适用于此网络"),
