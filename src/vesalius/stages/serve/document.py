@@ -56,7 +56,7 @@ def refused_facts(target: TargetSpec) -> dict[str, Any]:
 
 
 def whole_document(job: str, header: Mapping[str, Any], model: Mapping[str, Any], answer: Mapping[str, Any], study: Study) -> dict[str, Any]:
-    """The document without what only the writer of the files knows (``files``, ``seconds``)."""
+    """The document without what only the writer of the files knows (``files``, ``seconds``); ``header`` as `objects.header.facts_of` gives it."""
     grid = study.grid
     where = {"shape": list(grid.shape), "spacing_mm": [float(s) for s in grid.spacing_mm] if grid.spacing_known else None}
     return {"schema": SCHEMA, "id": job, **header, "model": dict(model), **answer, "refused": [], "forced": False, "notes": [], "grid": where,

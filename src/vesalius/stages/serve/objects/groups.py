@@ -44,7 +44,7 @@ class Reported:
     Parameters
     ----------
     finding: the document of a finding (docs/clinic). source, reference, placed: its images, their headers, their grid.
-    ids: names of this report's parts. seg: the segmentation of the same finding, without pixels.
+    ids: names of this report's parts. seg: the segmentation of the same finding, without pixels. by_person: a doctor said it, no algorithm.
     """
 
     finding: Finding
@@ -53,6 +53,11 @@ class Reported:
     placed: Placed
     ids: Ids
     seg: Dataset | None = None
+    by_person: bool = False
+
+    @property
+    def algorithm(self) -> sr.AlgorithmIdentification | None:
+        return None if self.by_person else algorithm_of(self.model)
 
     @property
     def model(self) -> str:
@@ -80,7 +85,8 @@ def found_from(given: Reported) -> Found:
     held = Boxes(array, grid, tuple(box["label"] for box in boxes), tuple(_score(box) for box in boxes), risk if not np.isnan(risk).all() else ())
     blank = Study(np.broadcast_to(np.uint8(0), (1, *grid.shape)), grid, meta={"frame_uid": given.placed.frame_uid})
     names = tuple(dict.fromkeys((*given.finding["model"]["classes"], *held.labels)))
-    return Found(blank, given.source, held, names, risk=str(given.finding["model"].get("risk") or ""), model=given.model, uid=given.ids.uid)
+    risk_name = str(given.finding["model"].get("risk") or "")
+    return Found(blank, given.source, held, names, risk=risk_name, model=given.model, uid=given.ids.uid, drawn=given.by_person)
 
 
 def named(name: str) -> Code:
@@ -107,9 +113,9 @@ def _image(given: Reported) -> Any:
         held += [(named(name), value, codes.UCUM.NoUnits) for name, value in finding["scores"].items()]
     else:
         held += [(named(f"{PROBABILITY}{name}"), value * 100, codes.UCUM.Percent) for name, value in finding["scores"].items()]
-    decided = "the model does not decide" if finding["abstain"] else "the model decides"
+    decided = "a person decided" if given.by_person else "the model does not decide" if finding["abstain"] else "the model decides"
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(given, "image"), algorithm_id=algorithm_of(given.model), finding_type=_kind_of(label), measurements=_measurements(held),
+        tracking_identifier=_tracking(given, "image"), algorithm_id=given.algorithm, finding_type=_kind_of(label), measurements=_measurements(held) or None,
         qualitative_evaluations=[sr.QualitativeEvaluation(ANSWER, named(label)), sr.QualitativeEvaluation(DECIDES, named(decided))],
         source_images=_images(given.reference))
 
@@ -119,7 +125,7 @@ def _structure(given: Reported, number: int, name: str) -> Any:
     rows = {row["name"]: row["value"] for row in given.finding["measurements"] if row["class"] == name}
     held = [(*MEASURES[key], float(rows[key])) for key in MEASURES if rows.get(key) is not None]
     facts: dict[str, Any] = {
-        "tracking_identifier": _tracking(given, name), "algorithm_id": algorithm_of(given.model), "finding_type": _kind_of(name),
+        "tracking_identifier": _tracking(given, name), "algorithm_id": given.algorithm, "finding_type": _kind_of(name),
         "measurements": _measurements([(code, value, unit) for code, unit, value in held]) + _attenuation(given, rows),
     }
     there = codes.SCT.Present if rows.get("n_samples") else codes.SCT.Absent

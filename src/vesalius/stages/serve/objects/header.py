@@ -8,6 +8,7 @@ from typing import Any
 from pydicom import Dataset
 
 from vesalius.core.cohort import Source
+from vesalius.formats.dicom import facts_of as file_facts
 from vesalius.formats.dicom import parsed
 
 PATIENT = {"id": "PatientID", "name": "PatientName", "birth_date": "PatientBirthDate", "sex": "PatientSex", "age": "PatientAge"}
@@ -19,13 +20,15 @@ UIDS = ("study_uid", "series_uid")
 
 
 def facts_of(source: Source) -> dict[str, Any]:
-    """``study_uid series_uid modality body_part description study_date accession`` and ``patient``; None (UIDs: ``""``) where the file does not say.
+    """``study_uid series_uid modality body_part description study_date accession``, ``patient``, and ``instances``, the SOPInstanceUIDs that were read;
+    None (UIDs: ``""``) where the file does not say.
 
     An image that is no DICOM says nothing.
     """
     item = first_header(source) if source.format.startswith("dicom") else Dataset()
     made: dict[str, Any] = {name: _text(item, keywords) for name, keywords in FACTS.items()}
     made |= {name: made[name] or "" for name in UIDS}
+    made["instances"] = [str(facts["SOPInstanceUID"]) for facts in map(file_facts, source.files or (source.path,))] if item else []
     return made | {"patient": {name: _text(item, (keyword,)) for name, keyword in PATIENT.items()}}
 
 

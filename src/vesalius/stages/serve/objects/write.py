@@ -36,12 +36,13 @@ class Imaged:
 
     Parameters
     ----------
-    document: see docs/clinic. source: where the images are stored. ids: names of the objects.
+    document: see docs/clinic. source: where the images are stored. ids: names of the objects. by_person: the document is a doctor's correction.
     """
 
     document: Mapping[str, Any]
     source: Source
     ids: Ids
+    by_person: bool = False
 
     @property
     def is_dicom(self) -> bool:
@@ -71,13 +72,14 @@ def checked_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
 
 def write_objects(
     made: Imaged, out: Path, kinds: Sequence[str], *, finding: Finding | None = None, study: Study | None = None, picture: Path | None = None,
-    signed: Signed | None = None, algorithm: Algorithm = "AUTOMATIC",
+    signed: Signed | None = None, algorithm: Algorithm = "AUTOMATIC", seg: Path | None = None,
 ) -> tuple[list[str], list[dict[str, str]]]:
     """Write what was asked for into a folder: ``seg.dcm``, ``rtstruct.dcm``, ``sr.dcm``, ``sc.dcm``.
 
     Parameters
     ----------
     finding, study: for the kinds that hold masks. picture: a PNG, for the secondary capture. signed: a doctor who stands for the report.
+    algorithm: who made the structures. seg: a segmentation that lies elsewhere and that the report names.
 
     Returns the names of the files, and a note on each kind that this image cannot have (no frame of reference, no identifiers).
 
@@ -91,7 +93,7 @@ def write_objects(
         return names, notes
     for kind in checked_kinds(kinds):
         try:
-            if _one(kind, made, out, finding, study, picture, signed, algorithm):
+            if _one(kind, made, out, finding, study, picture, signed, algorithm, seg):
                 names.append(f"{kind}.dcm")
         except (DataError, OptionError) as error:
             notes.append(_left_out(kind, error))
@@ -99,7 +101,7 @@ def write_objects(
 
 
 def _one(kind: str, made: Imaged, out: Path, finding: Finding | None, study: Study | None, picture: Path | None, signed: Signed | None,
-         algorithm: Algorithm) -> bool:
+         algorithm: Algorithm, seg: Path | None) -> bool:
     """Write one object; False where the finding has nothing of that kind."""
     path = out / f"{kind}.dcm"
     if kind in MASK_KINDS:
@@ -109,7 +111,8 @@ def _one(kind: str, made: Imaged, out: Path, finding: Finding | None, study: Stu
         written[MASK_KINDS[kind]].replace(path)
         written["table"].unlink()
     elif kind == "sr":
-        write_report(path, Reported(made.document, made.source, made.reference, made.placed, made.ids, _header(out / "seg.dcm")), signed)
+        held = seg or out / "seg.dcm"
+        write_report(path, Reported(made.document, made.source, made.reference, made.placed, made.ids, _header(held), made.by_person), signed)
     elif picture is None:
         return False
     else:

@@ -32,6 +32,7 @@ class Found:
     boxes: what counts as found. candidates: what the model holds possible besides, for the record only.
     classes: all that the model knows, in its order. risk: what the second label of a box is called (``"malignant"``), or ``""``.
     model: which model found them (its hash). uid: the UID of what has that name (``"sr"``, ``"sr/series"``, a tracking identifier).
+    drawn: a person drew the boxes, so that no algorithm and no certainty is stated.
     """
 
     study: Study
@@ -42,6 +43,7 @@ class Found:
     risk: str = ""
     model: str = ""
     uid: Callable[[str], str] = fresh
+    drawn: bool = False
 
     @cached_property
     def lesions(self) -> tuple[Lesion, ...]:

@@ -106,7 +106,7 @@ def algorithm_of(model: str) -> sr.AlgorithmIdentification:
 
 
 def _group(found: Found, lesion: Lesion, reference: Reference) -> Any:
-    algorithm = algorithm_of(found.model)
+    algorithm = None if found.drawn else algorithm_of(found.model)
     _, kind = codes_of(lesion.name)
     facts: dict[str, Any] = {
         "tracking_identifier": _tracking(found, f"{lesion.name} {lesion.number}"), "algorithm_id": algorithm,
@@ -143,7 +143,7 @@ def own_code(name: str) -> Code:
 
 
 def _measurements(found: Found, lesion: Lesion) -> list[sr.Measurement]:
-    held = [(codes.DCM.CertaintyOfFinding, lesion.score * 100, codes.UCUM.Percent)]
+    held = [] if found.drawn else [(codes.DCM.CertaintyOfFinding, lesion.score * 100, codes.UCUM.Percent)]
     if lesion.risk is not None:
         cancer = any(word in found.risk.lower() for word in CANCER_WORDS)
         name = codes.DCM.ProbabilityOfCancer if cancer else Code(RISK, SCHEME, f"Probability of {found.risk or 'the second label'}"[:LONGEST_NAME])
