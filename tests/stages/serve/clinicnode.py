@@ -105,7 +105,8 @@ def reading(job: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
     made.save_as(out / "sc.dcm", enforce_file_format=True)
     document = {"schema": 1, "id": job, "study_uid": str(first.StudyInstanceUID), "series_uid": str(first.SeriesInstanceUID),
                 "patient": {"id": str(first.PatientID), "name": str(first.PatientName)}, "model": {"name": "lung"}, "label": f"{len(files)} images",
-                "urgency": 0.5, "refused": [], "files": {"objects": ["sc.dcm"]}}
+                "urgency": 0.5, "refused": [], "files": {"objects": ["sc.dcm"]},
+                "instances": [], "forced": False, "grid": {"shape": [8, 8]}}
     part = out / ".finding.part"
     part.write_text(json.dumps(document), "utf-8")
     part.replace(out / "finding.json")

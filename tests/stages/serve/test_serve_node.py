@@ -231,14 +231,24 @@ def test_a_released_finding_goes_to_the_peer_of_its_route_once(tmp_path: Path, p
         finding = until(node.store.findings)[0]
         assert pacs.deliveries == {} and node.store.outgoing() == []
         node.store.decide(finding["id"], "dr", "accept")
-        until(lambda: [item.state for item in node.store.outgoing()] == ["committed"])
-        node.release(finding["id"])
+        for _ in range(2):
+            node.release(finding["id"], [node.store.folder_of(finding["id"]) / "sc.dcm"])
+            until(lambda: [item.state for item in node.store.outgoing()] == ["committed"])
         assert list(pacs.deliveries.values()) == [1] and pacs.asked == 1
         (made,) = pacs.objects.values()
         # The PACS forwards it to us, as some do with everything: it is kept and not read.
         deliver(node.scp.port, [pydicom.dcmread(node.store.folder_of(finding["id"]) / "sc.dcm")])
         until(lambda: node.store.have([made.SOPInstanceUID]) and not node.store.list_series(unjudged=True))
         assert len(node.store.jobs()) == 1
+
+
+def test_a_decision_whose_release_a_stop_prevented_is_released_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesalius.stages.serve.service.SETTLE_S", 0.0)
+    with serving(tmp_path / "site", peers=(pacs.peer(),)) as node:
+        deliver(node.scp.port, [instance(1)])
+        finding = until(node.store.findings)[0]
+        node.store.decide(finding["id"], "dr", "accept")
+        until(lambda: list(pacs.deliveries.values()) == [1] and node.store.unreleased() == [])
 
 
 def test_what_the_pacs_has_lost_is_sent_again(tmp_path: Path, pacs: Pacs) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vesalius.errors import RunError, VesaliusError
+from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.node.commitment import Commitment
 from vesalius.stages.serve.node.reading import Readings
 from vesalius.stages.serve.node.receive import Outcome, Receiver
@@ -26,6 +27,8 @@ from vesalius.storage import telling
 
 log = logging.getLogger("vesalius.serve")
 PULSE_S = 0.25
+SETTLE_S = 10.0
+"""A decision is released by whoever took it; one that is older than this and was not is released by the service."""
 LOW_DISK_BYTES = 1 << 30
 """Below this the service says in its health that the disk is low; it goes on until the disk refuses."""
 
@@ -56,6 +59,7 @@ class Service:
         self.scp = Scp(site, self.receiver, self.commitment, self._audit)
         self.router, self.readings = Router(site, self.store), Readings(site, self.store, self.engine, self.wake)
         self.sender = Sender(site, self.store, self.commitment)
+        self._hopeless: set[str] = set()
         self._turn, self._news, self._stopping = threading.Condition(), False, False
         self._thread = threading.Thread(target=self._run, name="vesalius-clinic", daemon=True)
 
@@ -109,8 +113,8 @@ class Service:
             stopping = self._stopping
             try:
                 self.pulse(not stopping)
-            except VesaliusError as error:
-                log.error("the clinic waits: %s", error.what)
+            except Exception as error:  # noqa: BLE001 - this loop is what nothing may end; what it could not do is done in a later round
+                log.error("the clinic waits: %s", _told(error))
                 time.sleep(PULSE_S)
             if stopping and not self.readings.running:
                 return
@@ -120,23 +124,40 @@ class Service:
         if begin:
             self.router.tick(self.receiver.settled)
         self.readings.tick(begin)
-        for finding_id in self.store.unreleased() if begin else ():
-            self.release(finding_id)
+        if begin:
+            self._release_late()
         self.sender.wake()
 
     def release(self, finding_id: str, paths: Sequence[Path] | None = None) -> None:
         """Put the objects of a finding that a doctor accepted or corrected on their way to the peers of its route; again, it changes nothing.
 
-        paths: the objects; those of the finding and of its decisions when left out.
+        paths: the objects; those that follow from the last decision when None.
 
         Raises
         ------
-        Missing: there is no such finding. FormatError: a file is no DICOM object.
+        Missing: there is no such finding. FormatError: a file is no DICOM object. VesaliusError: see `decisions.decided`.
         """
-        job = self.store.job(finding_id)
-        chosen = list(paths) if paths is not None else released_of(self.store.folder_of(finding_id), self.store.finding(finding_id))
-        self.store.release(finding_id, self.readings.leaving(job, chosen))
+        chosen = self._decided(finding_id) if paths is None else paths
+        self.store.release(finding_id, self.readings.leaving(self.store.job(finding_id), chosen))
         self.sender.wake()
+
+    def _decided(self, finding_id: str) -> Sequence[Path]:
+        taken = self.store.decisions(finding_id)
+        last = taken[-1] if taken else None
+        if last is None:
+            return ()
+        return decided(self.store, self.store.finding(finding_id), last.user, last.action, last.comment, last.correction)
+
+    def _release_late(self) -> None:
+        """What was decided and not released, since a stop came in between: the objects of a decision follow from it."""
+        for finding_id in self.store.unreleased():
+            if finding_id in self._hopeless or time.time() - self.store.decisions(finding_id)[-1].at < SETTLE_S:
+                continue
+            try:
+                self.release(finding_id)
+            except Exception as error:  # noqa: BLE001 - one decision whose objects cannot be made must not hold up the others; it is tried at the next start
+                self._hopeless.add(finding_id)
+                log.error("the objects of a decision could not be made: %s", _told(error))
 
     def receive(self, source: BinaryIO, calling_ae: str = "", called_ae: str = "") -> Outcome:
         """Take a DICOM file that came another way than by C-STORE (STOW-RS, upload); see `Receiver.take_file`."""
@@ -159,10 +180,9 @@ class Service:
             log.error("the audit trail could not be written: %s", error.what)
 
 
-def released_of(folder: Path, finding: dict[str, Any]) -> list[Path]:
-    """The objects that leave after a decision: those in ``decision/`` where the decision made some, else those of the finding."""
-    made = sorted((folder / "decision").rglob("*.dcm"))
-    return made or [folder / name for name in finding.get("files", {}).get("objects", [])]
+def _told(error: Exception) -> str:
+    """For the log: what our errors say, and of others the type alone, as their text may quote a file."""
+    return error.what if isinstance(error, VesaliusError) else type(error).__name__
 
 
 def _locked(folder: Path) -> int:

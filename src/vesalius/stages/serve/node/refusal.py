@@ -20,7 +20,7 @@ def refusal(store: Store, job: Job, error: DataError) -> dict[str, Any]:
     return _whose(store, job) | nothing | {
         "schema": 1, "id": job.id, "model": {"name": job.model, "hash": "", "kind": "", "classes": []}, "label": "", "scores": {}, "abstain": True,
         "boxes": [], "measurements": [], "refused": [{"code": "unreadable", "en": str(why), "zh": f"无法读取该检查：{why}"}], "forced": False,
-        "notes": [], "urgency": URGENCY, "grid": {"shape": [], "spacing_mm": None}, "files": files | {"objects": []},
+        "notes": [], "instances": [], "urgency": URGENCY, "grid": {"shape": [], "spacing_mm": None}, "files": files | {"objects": []},
         "software": {"vesalius": __version__}, "seconds": {}, "research_use": "A doctor decides.",
     }
 
