@@ -88,7 +88,7 @@ def moved(heat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The map mirrored along drawn axes and moved far round the image."""
     axes = [axis for axis in range(heat.ndim) if rng.random() < 0.5]
     shift = [int(rng.uniform(*FAR) * n) for n in heat.shape]
-    return np.roll(np.flip(heat, axes) if axes else heat, shift, tuple(range(heat.ndim)))
+    return np.roll(np.flip(heat, tuple(axes)) if axes else heat, shift, tuple(range(heat.ndim)))
 
 
 def _mean(found: list[Areas]) -> Areas:

@@ -23,13 +23,13 @@ FEW = (f"The test set has fewer than {LEAST_CASES} patients whose maps could be 
 
 @trust_part("explanations", order=26, share=4)
 def explanations(trust: Trust) -> dict[str, Any]:
-    """See `tested_maps`; the pictures of nearest cases and the importance of columns come with it where they have a meaning."""
-    found = tested_maps(trust)
+    """See `warranted_maps`; the pictures of nearest cases and the importance of columns come with it where they have a meaning."""
+    found = warranted_maps(trust)
     near, columns = add_nearest(trust), _columns(trust)
     return found | ({"nearest": near} if near else {}) | ({"columns": columns} if columns else {})
 
 
-def tested_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]:
+def warranted_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]:
     """``{"applies", "of": whole|tiles|boxes, "methods": {NAME: warrant}, "by_default": [NAME], "n_cases", "sentences"}``.
 
     Parameters
