@@ -10,9 +10,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import page_site
 import pytest
 from fastapi.testclient import TestClient
+
+import page_site
 
 Facts = dict[str, Any]
 
@@ -83,8 +84,9 @@ def test_strangers_without_an_identifier_never_stand_side_by_side(tmp_path: Path
 
 def test_priors_of_the_same_kind_of_study_come_first(tmp_path: Path) -> None:
     hospital = page_site.Hospital(tmp_path)
+    studies = (("hand", "20250101", "HAND"), ("old", "20200101", "CHEST"), ("late", "20240101", "CHEST"), ("now", "20260101", "CHEST"))
     made = {name: hospital.add(page_site.document(study_uid=f"1.{n}", study_date=date, body_part=part), page_site.film(0))
-            for n, (name, date, part) in enumerate((("hand", "20250101", "HAND"), ("old", "20200101", "CHEST"), ("late", "20240101", "CHEST"), ("now", "20260101", "CHEST")))}
+            for n, (name, date, part) in enumerate(studies)}
     priors = page_site.reading.priors_of(hospital.store, hospital.store.finding(made["now"]))
     assert [each["id"] for each in priors] == [made["late"], made["old"], made["hand"]]
     hospital.store.close()
@@ -99,7 +101,8 @@ def test_decisions_are_kept_and_released(tmp_path: Path) -> None:
     hospital, ids = page_site.full(tmp_path)
     client = TestClient(page_site.app_of(hospital))
     accepted = decide(client, ids["film"], action="accept", comment=" seen ", seen=0)
-    assert accepted["state"] == "accepted" and [(each["user"], each["action"], each["comment"]) for each in accepted["decisions"]] == [("local", "accept", "seen")]
+    first = accepted["decisions"][0]
+    assert accepted["state"] == "accepted" and (first["user"], first["action"], first["comment"]) == ("local", "accept", "seen")
     assert [which for which, _ in hospital.released] == [ids["film"]]
     assert "meanwhile" in decide(client, ids["film"], 409, action="accept", seen=0)["detail"]
     rejected = decide(client, ids["film"], action="reject", comment="another patient", seen=1)
