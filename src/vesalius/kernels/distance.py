@@ -18,6 +18,8 @@ from vesalius.seed import generator
 
 LEAST_SCALE = 1e-2
 """A feature that never varied counts as varying by so much: else rounding would be a large distance."""
+TAIL, TAIL_FEWEST = 0.1, 20
+"""The part of the values that is taken for the tail, and the fewest values that have one."""
 FEWEST = 4
 """Rows from which a spread is known at all."""
 
@@ -46,9 +48,11 @@ class Gaussian:
         rows = np.asarray(rows, np.float64)
         if len(rows) < FEWEST or not np.isfinite(rows).all():
             raise DataError("no spread can be told from these rows", expected=f"{FEWEST} rows of finite numbers", got=f"{len(rows)} rows")
-        centre, scale = rows.mean(0), np.maximum(rows.std(0), least)
+        centre, spread = rows.mean(0), rows.std(0)
+        scale = np.maximum(spread, least)
         covariance, _ = ledoit_wolf((rows - centre) / scale, assume_centered=True)
-        # What never varies keeps its floor: shrinkage alone would give it the mean variance of the others.
+        # What hardly varies keeps its floor: its small variance would undo the floor.
+        covariance[np.diag_indices_from(covariance)] += 1 - (spread / scale) ** 2
         values, vectors = np.linalg.eigh(covariance)
         return cls(centre, scale, vectors / np.sqrt(np.maximum(values, 1e-8)))
 
@@ -83,8 +87,9 @@ def direction_between(own: np.ndarray, other: np.ndarray) -> np.ndarray:
 def rarely_beyond(values: np.ndarray, share: float) -> float:
     """A bound that a new value of the same kind exceeds with a probability of about ``share`` at most.
 
-    The larger of the conformal bound (Vovk 2005), where there are values enough for one, and of the prediction bound of Student for a normal variable
-    (Hahn and Meeker 1991); few values make a wide bound.
+    The largest of the conformal bound (Vovk 2005), where there are values enough for one, of the prediction bound of Student for a normal variable
+    (Hahn and Meeker 1991), and of an exponential tail through the values above the 90th percentile (Pickands 1975), where there are 20 values or more: few
+    values make a wide bound, and a long tail is followed.
 
     Raises
     ------
@@ -100,7 +105,15 @@ def rarely_beyond(values: np.ndarray, share: float) -> float:
     place = math.ceil((n + 1) * (1 - share))
     conformal = values[place - 1] if place <= n else -math.inf
     spread = float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
-    return float(max(conformal, values.mean() + student.ppf(1 - share, n - 1) * spread))
+    return float(max(conformal, values.mean() + student.ppf(1 - share, n - 1) * spread, _tail(values, share)))
+
+
+def _tail(values: np.ndarray, share: float) -> float:
+    """Where an exponential tail leaves a share of values beyond."""
+    start = float(np.quantile(values, 1 - TAIL))
+    if len(values) < TAIL_FEWEST or share >= TAIL:
+        return -math.inf
+    return start + float((values[values > start] - start).mean()) * math.log(TAIL / share)
 
 
 def projection(wide: int, narrow: int, seed: int = 0) -> np.ndarray:

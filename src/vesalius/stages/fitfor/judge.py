@@ -98,7 +98,7 @@ def measures(known: FitFor, view: View, features: np.ndarray | None) -> dict[str
 def _unlike(known: FitFor, measured: Facts[str, float], view: View) -> list[Reason]:
     """The alteration that is seen, how unlike it is; else whether it is unusual."""
     beyond = {name for name, value in measured.items() if value > known.bounds[name].refuse}
-    left = {name: _left(name, known, measured, view) for name in known.directions if name in beyond}
+    left = {name: _left(name, known, measured["picture"], view) for name in known.directions if name in beyond}
     seen = min((name for name, distance in left.items() if distance is not None), key=lambda name: left[name] or 0.0, default=None)
     found = [] if seen is None else [reason(WORD.get(seen, seen))]
     for name, code in (("picture", "unlike"), ("network", "unlike-inside")):
@@ -108,14 +108,16 @@ def _unlike(known: FitFor, measured: Facts[str, float], view: View) -> list[Reas
     return found or ([reason("unusual")] if unusual else [])
 
 
-def _left(name: str, known: FitFor, measured: Facts[str, float], view: View) -> float | None:
+def _left(name: str, known: FitFor, distance: float, view: View) -> float | None:
     """How far the picture lies when an alteration is taken back, where this shows that the alteration is what is wrong: it is then nearer to the training
-    images, and near them; else None. Noise and blur cannot be taken back; they are believed of pictures that are not far away for another reason."""
-    undo, bound = ALTERATIONS[view.array.ndim - 1][name].undo, known.bounds["picture"].refuse
-    if undo is None:
-        return measured["picture"] if measured["picture"] < CLOSE * CLOSE * bound else None
-    back = float(known.gaussians["picture"].distance(undo(view, generator(0, name)).values))
-    return back if back < measured["picture"] and back < CLOSE * bound else None
+    images, and near them (or at most half as far); else None. Of noise and blur, which cannot be taken back, what they shift is taken away."""
+    undo, picture, bound = ALTERATIONS[view.array.ndim - 1][name].undo, known.gaussians["picture"], known.bounds["picture"].refuse
+    if undo is not None:
+        back = float(picture.distance(undo(view, generator(0, name)).values))
+        return back if back < distance and back < CLOSE * bound else None
+    white, shift = picture.white(view.values), known.shifts[name]
+    back = float(np.sqrt(((white - max(0.0, float(white @ shift) / float(shift @ shift)) * shift) ** 2).mean()))
+    return back if back < max(CLOSE * bound, distance / 2) else None
 
 
 def watched_of(header: Facts[str, float | str], view: View, measured: Facts[str, float]) -> dict[str, float | str]:

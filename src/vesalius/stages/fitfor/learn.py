@@ -106,14 +106,14 @@ def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[
     if len(own.features) == len(own.views) and len(other.features) == len(other.views) and len({len(each) for each in (*own.features, *other.features)}) == 1:
         project = projection(len(own.features[0]), WIDEST, seed)
         gaussians["network"] = Gaussian.of(np.stack(own.features) @ project)
-    told, bounds, found = _alterations(picture, own, other, seed)
-    record = FitFor(header, gaussians, project, told, bounds)
+    told, shifts, bounds, found = _alterations(picture, own, other, seed)
+    record = FitFor(header, gaussians, project, told, shifts, bounds)
     rows = [measures(record, view, other.features[i] if project is not None else None) for i, view in enumerate(other.views)]
     for name in gaussians:
         bounds[name] = _bounds(np.array([row[name] for row in rows]))
     beyond = np.mean([any(value > bounds[name].refuse for name, value in row.items()) for row in rows])
     facts |= {"judged": True, "altered": found, "refused_held": float(beyond), "distances": sorted(gaussians)}
-    return FitFor(header, gaussians, project, told, bounds, _reference(other, rows), facts)
+    return FitFor(header, gaussians, project, told, shifts, bounds, _reference(other, rows), facts)
 
 
 def _bounds(values: np.ndarray) -> Bounds:
@@ -122,10 +122,12 @@ def _bounds(values: np.ndarray) -> Bounds:
     return Bounds(float(np.median(values)), *(float(np.exp(rarely_beyond(logs, share))) for share in (WARN, REFUSE)))
 
 
-def _alterations(picture: Gaussian, own: Seen, other: Seen, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Bounds], dict[str, float]]:
-    """Directions and bounds of the alterations that can be told, and the AUROC of all of them. Half of the images that were held out are altered."""
+def _alterations(
+    picture: Gaussian, own: Seen, other: Seen, seed: int,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Bounds], dict[str, float]]:
+    """Directions, shifts and bounds of the alterations that can be told, and the AUROC of all of them."""
     white, held = picture.white(own.values), picture.white(other.values)
-    directions, bounds, found = {}, {}, {}
+    directions, shifts, bounds, found = {}, {}, {}, {}
     for name, alteration in ALTERATIONS[own.views[0].array.ndim - 1].items():
         rng = generator(seed, "altered", name)
         planted = [picture.white(np.stack([alteration.plant(view, rng).values for view in some])) for some in (own.views[:ALTERED], other.views[:ALTERED])]
@@ -133,8 +135,8 @@ def _alterations(picture: Gaussian, own: Seen, other: Seen, seed: int) -> tuple[
         plain, changed = held @ direction, planted[1] @ direction
         found[name] = float(roc_auc_score(np.r_[np.zeros(len(plain)), np.ones(len(changed))], np.r_[plain, changed]))
         if found[name] >= TOLD:
-            directions[name], bounds[name] = direction, _between(plain, changed)
-    return directions, bounds, found
+            directions[name], shifts[name], bounds[name] = direction, planted[0].mean(0) - white.mean(0), _between(plain, changed)
+    return directions, shifts, bounds, found
 
 
 def _between(plain: np.ndarray, changed: np.ndarray) -> Bounds:

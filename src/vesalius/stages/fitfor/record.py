@@ -43,7 +43,7 @@ class FitFor:
     ----------
     header: see `header.summary_of`. gaussians: ``picture`` (image statistics) and, where there is one, ``network``; absent where there were too few images.
     project: ``[D, d]``, what the network's features are projected by. directions: of each alteration that can be told, in the whitened statistics of the
-        picture.
+        picture; shifts: where it takes them, on average.
     bounds: of the gaussians and directions, by name. reference: ``{name: numbers or words}`` of the images that were held out, for `stages.monitor`.
     facts: counts and shares, for the reader.
     """
@@ -52,6 +52,7 @@ class FitFor:
     gaussians: dict[str, Gaussian] = field(default_factory=dict)
     project: np.ndarray | None = None
     directions: dict[str, np.ndarray] = field(default_factory=dict)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict)
     bounds: dict[str, Bounds] = field(default_factory=dict)
     reference: dict[str, list[Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +60,8 @@ class FitFor:
     def save(self, model: Path) -> None:
         """Write the record into a model folder."""
         arrays = {f"gaussian.{name}.{part}": getattr(each, part) for name, each in self.gaussians.items() for part in ("centre", "scale", "whiten")}
-        arrays |= {f"direction.{name}": each for name, each in self.directions.items()} | ({} if self.project is None else {"project": self.project})
+        arrays |= {f"direction.{name}": each for name, each in self.directions.items()} | {f"shift.{name}": each for name, each in self.shifts.items()}
+        arrays |= ({} if self.project is None else {"project": self.project})
         facts = {"schema": SCHEMA, "header": self.header, "bounds": {name: vars(each) for name, each in self.bounds.items()}, "reference": self.reference,
                  "facts": self.facts}
         kept = {name: np.ascontiguousarray(each, np.float32) for name, each in arrays.items()} or {"none": np.zeros(1, np.float32)}
@@ -97,8 +99,9 @@ def _load(path: Path, _: int) -> FitFor:
             raise RunError("the statistics of the model have another schema", where=path, expected=SCHEMA, got=facts["schema"], do="use its own version")
         names = sorted({name.split(".")[1] for name in arrays if name.startswith("gaussian.")})
         gaussians = {name: Gaussian(*(arrays[f"gaussian.{name}.{part}"].astype(np.float64) for part in ("centre", "scale", "whiten"))) for name in names}
-        directions = {name.partition(".")[2]: each.astype(np.float64) for name, each in arrays.items() if name.startswith("direction.")}
+        directions, shifts = ({name.partition(".")[2]: each.astype(np.float64) for name, each in arrays.items() if name.startswith(f"{kind}.")}
+                              for kind in ("direction", "shift"))
         bounds = {name: Bounds(**each) for name, each in facts["bounds"].items()}
-        return FitFor(facts["header"], gaussians, arrays.get("project"), directions, bounds, facts["reference"], facts["facts"])
+        return FitFor(facts["header"], gaussians, arrays.get("project"), directions, shifts, bounds, facts["reference"], facts["facts"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise RunError("the statistics of the model are damaged", where=path, got=error, do="delete the file and run 'vesalius fit' again") from error
