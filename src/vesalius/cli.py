@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from vesalius import __version__
+from vesalius import __version__, cli_clinic
 from vesalius.errors import VesaliusError
 
 WRONG, INTERRUPTED = 2, 130
@@ -251,6 +251,9 @@ def networks() -> None:
     for name in names():
         info = describe(name)
         typer.echo(f"{name:20} {info.paper}")
+
+
+app.add_typer(cli_clinic.app)
 
 
 def _version(asked: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,14 @@ def reading(job: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
 def site_at(folder: Path, **settings: Any) -> Site:
     """Quick and on free ports."""
     return load_site(folder, {"lung": folder / "model"}, **({"http_port": 0, "dicom_port": 0, "quiet_s": 0.3} | settings))
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder in memory where the machine has one, else on the disk."""
+    fast = Path("/dev/shm")
+    with TemporaryDirectory(dir=fast if fast.is_dir() and os.access(fast, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @contextmanager

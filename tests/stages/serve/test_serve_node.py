@@ -15,13 +15,11 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import evt
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
-from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from stages.serve.clinicnode import CT, Models, Pacs, calling, deliver, encoded, instance, reading, serving, site_at, until
+from stages.serve.clinicnode import CT, Models, calling, deliver, encoded, in_memory, instance, reading, serving, site_at, until
 from vesalius.errors import FormatError, RunError
 from vesalius.stages.serve.node.inbox import Arrival, digest_of
 from vesalius.stages.serve.service import Service
@@ -30,16 +28,16 @@ from vesalius.stages.serve.work import Busy, Died
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Service]:
-    with serving(tmp_path / "site") as service:
-        yield service
+def tmp_path() -> Iterator[Path]:
+    """In memory where there is such a place: what is flushed there costs nothing (the tests of kills use the disk)."""
+    with in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture
-def pacs() -> Iterator[Pacs]:
-    made = Pacs()
-    yield made
-    made.close()
+def node(tmp_path: Path) -> Iterator[Service]:
+    with serving(tmp_path / "site") as service:
+        yield service
 
 
 def test_echo_and_a_series_becomes_one_finding(node: Service) -> None:
@@ -223,94 +221,6 @@ def test_an_endless_message_ends_the_association_and_not_the_memory(tmp_path: Pa
             raw.settimeout(10)
             assert raw.recv(100) == b""
         assert deliver(node.scp.port, [instance(4)]) == [0]
-
-
-def test_a_released_finding_goes_to_the_peer_of_its_route_once(tmp_path: Path, pacs: Pacs) -> None:
-    with serving(tmp_path / "site", peers=(pacs.peer(commit=True),)) as node:
-        deliver(node.scp.port, [instance(1)])
-        finding = until(node.store.findings)[0]
-        assert pacs.deliveries == {} and node.store.outgoing() == []
-        node.store.decide(finding["id"], "dr", "accept")
-        for _ in range(2):
-            node.release(finding["id"], [node.store.folder_of(finding["id"]) / "sc.dcm"])
-            until(lambda: [item.state for item in node.store.outgoing()] == ["committed"])
-        assert list(pacs.deliveries.values()) == [1] and pacs.asked == 1
-        (made,) = pacs.objects.values()
-        # The PACS forwards it to us, as some do with everything: it is kept and not read.
-        deliver(node.scp.port, [pydicom.dcmread(node.store.folder_of(finding["id"]) / "sc.dcm")])
-        until(lambda: node.store.have([made.SOPInstanceUID]) and not node.store.list_series(unjudged=True))
-        assert len(node.store.jobs()) == 1
-
-
-def test_a_decision_whose_release_a_stop_prevented_is_released_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vesalius.stages.serve.service.SETTLE_S", 0.0)
-    with serving(tmp_path / "site", peers=(pacs.peer(),)) as node:
-        deliver(node.scp.port, [instance(1)])
-        finding = until(node.store.findings)[0]
-        node.store.decide(finding["id"], "dr", "accept")
-        until(lambda: list(pacs.deliveries.values()) == [1] and node.store.unreleased() == [])
-
-
-def test_what_the_pacs_has_lost_is_sent_again(tmp_path: Path, pacs: Pacs) -> None:
-    pacs.commit = False
-    with serving(tmp_path / "site", peers=(pacs.peer(commit=True),), release="automatic", release_signed_by="Dr A", release_reason="study") as node:
-        deliver(node.scp.port, [instance(1)])
-        until(lambda: list(pacs.deliveries.values()) == [2])
-
-
-def test_a_pacs_that_is_away_is_tried_again(tmp_path: Path) -> None:
-    first = Pacs()
-    first.close()
-    limits = Limits(retry_first_s=0.2, retry_last_s=0.5, network_timeout_s=5)
-    with serving(tmp_path / "site", peers=(first.peer(),), release="automatic", release_signed_by="Dr A", release_reason="study", limits=limits) as node:
-        deliver(node.scp.port, [instance(1)])
-        until(lambda: node.store.outgoing() and node.store.outgoing()[0].tries >= 3)
-        assert "cannot be reached" in str(node.store.outgoing()[0].error)
-        again = Pacs(first.port)
-        try:
-            until(lambda: node.store.outgoing()[0].state == "sent")
-            assert list(again.deliveries.values()) == [1]
-        finally:
-            again.close()
-
-
-def test_a_pacs_that_refuses_an_object_for_good_is_not_asked_for_ever(tmp_path: Path) -> None:
-    refusing = Pacs(status=0xC123)
-    limits = Limits(retry_first_s=0.05, retry_last_s=0.1, tries=2)
-    try:
-        with serving(tmp_path / "site", peers=(refusing.peer(),), release="automatic", release_signed_by="Dr A", release_reason="s", limits=limits) as node:
-            deliver(node.scp.port, [instance(1)])
-            item = until(lambda: [item for item in node.store.outgoing() if item.state == "failed"])[0]
-            assert item.tries == 2 and item.error == "status 0xC123"
-    finally:
-        refusing.close()
-
-
-def test_storage_commitment_as_provider(node: Service) -> None:
-    deliver(node.scp.port, [instance(1)])
-    reports: list[Any] = []
-
-    def reported(event: evt.Event) -> tuple[int, None]:
-        reports.append((event.event_type, event.event_information))
-        return 0, None
-
-    request = Dataset()
-    request.TransactionUID = "1.2.99"
-    request.ReferencedSOPSequence = [Dataset(), Dataset(), Dataset()]
-    for item, (kind, uid) in zip(request.ReferencedSOPSequence, ((CT, "1.2.3.1"), (CT, "1.2.3.77"), ("1.2.840.10008.5.1.4.1.1.4", "1.2.3.1")), strict=True):
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
-    with calling(node.scp.port, contexts=[StorageCommitmentPushModel], evt_handlers=[(evt.EVT_N_EVENT_REPORT, reported)]) as assoc:
-        status, _ = assoc.send_n_action(request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
-        assert status.Status == 0
-        until(lambda: reports)
-        lacking = Dataset()
-        lacking.TransactionUID = "1.2.98"
-        broken, _ = assoc.send_n_action(lacking, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
-        assert broken.Status == 0x0115
-    (kind, information), = reports
-    assert kind == 2 and information.TransactionUID == "1.2.99"
-    assert [item.ReferencedSOPInstanceUID for item in information.ReferencedSOPSequence] == ["1.2.3.1"]
-    assert [(item.ReferencedSOPInstanceUID, item.FailureReason) for item in information.FailedSOPSequence] == [("1.2.3.77", 0x0112), ("1.2.3.1", 0x0119)]
 
 
 @pytest.mark.parametrize(("error", "state", "told"), [
