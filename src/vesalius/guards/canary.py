@@ -1,6 +1,6 @@
 """Canaries: names, numbers and dates planted in studies, and the scan that looks for them in every byte that a program left behind.
 
-A canary is looked for in UTF-8, GB 18030 and UTF-16, in either letter case, as a whole and as DICOM writes it; also within zip, gzip, zlib and deflate
+A canary is looked for in UTF-8, GB 18030, UTF-16 and UTF-32 (as NumPy keeps text), in either letter case; also within zip, gzip, zlib and deflate
 streams, PNG text, npz, parquet, safetensors, SQLite and DICOM files, up to a depth of archives in archives.
 """
 
@@ -22,7 +22,7 @@ DEEPEST, MOST = 4, 2**28
 """Archives in archives, and bytes of one member, that are looked through."""
 LEAST = 4
 """Shorter words are met by chance."""
-ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
+ENCODINGS = ("utf-8", "gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 ZLIB_STARTS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
 

@@ -18,15 +18,21 @@ TOP_SHARE = 0.03
 LEAST_HEIGHT, TALLEST_SHARE, TALLEST = 5, 1 / 10, 48
 WIDEST = 6.0
 """Letters that touch are one part: it may be so many heights wide."""
-LEAST_LETTERS, MOST_PARTS, SPIKES = 3, 3000, 6
+LEAST_LETTERS, MOST_PARTS, SPIKES = 3, 3000, 4
 SPIKE_TIMES, SPIKE_LEAST = 6, 40
 MARGIN = 3
+RANGE = (0.1, 99.9)
+CONTRAST, MOST_UNREST = 0.25, 0.5
+LEAST_INK, MOST_INK, MOST_SHARE = 0.06, 0.7, 0.25
+BORDER, NOISE_TIMES = 0.2, 5.0
+"""The outer fifth on each side is where devices write."""
 
 
 def text_boxes(image: np.ndarray) -> list[Box]:
     """Boxes around lines of text in ``[Y, X]`` or ``[Y, X, C]``, margins included."""
     grey = image.max(-1) if image.ndim == 3 else image
-    boxes = [box for core in _cores(grey) for box in _lines(core)]
+    low, high = (float(value) for value in np.percentile(grey, RANGE))
+    boxes = [box for core in _cores(grey) for box in _lines(core, grey, high - low)]
     return _joined(boxes, grey.shape)
 
 
@@ -40,28 +46,41 @@ def blank(image: np.ndarray, boxes: list[Box], value: object) -> None:
 
 
 def _cores(grey: np.ndarray) -> Iterator[np.ndarray]:
-    """Samples that could be strokes: the brightest, the darkest, and those of a value far more frequent than its neighbours."""
+    """Samples that could be strokes: the brightest, the darkest, those of a value far more frequent than its neighbours, and what is narrow at the borders."""
     low, high = float(grey.min()), float(grey.max())
     if high <= low:
         return
     reach = TOP_SHARE * (high - low)
-    yield grey >= high - reach
-    yield grey <= low + reach
+    cores = [grey >= high - reach, grey <= low + reach]
     if grey.dtype.kind in "iu":
-        for value in _spikes(grey, int(low), int(high)):
-            yield grey == value
+        cores += [grey == value for value in _spikes(grey, int(low), int(high))]
+    yield from (core for core in cores if core.mean() <= MOST_SHARE)
+    yield from _narrow(grey.astype(np.float32))
+
+
+def _narrow(grey: np.ndarray) -> Iterator[np.ndarray]:
+    """Strokes at the borders of the image, drawn with soft edges: narrower than a letter, and far brighter (or darker) than the noise."""
+    width, band = max(7, min(grey.shape) // 64), [max(1, int(BORDER * n)) for n in grey.shape]
+    inner = (slice(band[0], -band[0]), slice(band[1], -band[1]))
+    for residue in (grey - ndimage.grey_opening(grey, (width, width)), ndimage.grey_closing(grey, (width, width)) - grey):
+        residue[inner] = 0
+        edge = np.concatenate([residue[: band[0]].ravel(), residue[-band[0] :].ravel(), residue[:, : band[1]].ravel(), residue[:, -band[1] :].ravel()])
+        middle = float(np.median(edge))
+        least = max(CONTRAST * float(np.ptp(grey)), middle + NOISE_TIMES * float(np.median(np.abs(edge - middle))))
+        yield residue > least
 
 
 def _spikes(grey: np.ndarray, low: int, high: int) -> list[int]:
-    counts = np.bincount((grey.ravel().astype(np.int64) - low), minlength=high - low + 1).astype(float)
-    around = ndimage.median_filter(counts, 9, mode="nearest")
-    strength = np.where(counts >= SPIKE_LEAST, counts / np.maximum(around, 1), 0)
-    strength[[0, -1]] = 0
+    """Values that are far more frequent than the values beside them that occur at all; neither the lowest nor the highest."""
+    counts = np.bincount(grey.ravel().astype(np.int64) - low, minlength=high - low + 1)
+    held = np.flatnonzero(counts)
+    strength = counts[held] / np.maximum(ndimage.median_filter(counts[held].astype(float), 9, mode="nearest"), 1)
+    strength[(counts[held] < SPIKE_LEAST) | (held == 0) | (held == high - low)] = 0
     best = np.argsort(strength)[::-1][:SPIKES]
-    return [int(place) + low for place in best if strength[place] >= SPIKE_TIMES]
+    return [int(held[place]) + low for place in best if strength[place] >= SPIKE_TIMES]
 
 
-def _lines(core: np.ndarray) -> list[Box]:
+def _lines(core: np.ndarray, grey: np.ndarray, spread: float) -> list[Box]:
     parts = _letters(_thin(core))
     if not LEAST_LETTERS <= len(parts) <= MOST_PARTS:
         return []
@@ -69,16 +88,29 @@ def _lines(core: np.ndarray) -> list[Box]:
     for group in _grouped(parts):
         box = (int(group[:, 0].min()), int(group[:, 1].min()), int(group[:, 2].max()), int(group[:, 3].max()))
         height, wide = box[2] - box[0], box[3] - box[1]
-        if (len(group) >= LEAST_LETTERS or wide >= 3 * height) and wide >= 1.5 * height:
-            found.append(box)
+        if len(group) >= LEAST_LETTERS and wide >= 1.5 * height and _stands_out(core, grey, box, spread):
+            found.append((box[0] - height // 4, box[1] - height, box[2] + height // 4, box[3] + height))
     return found
+
+
+def _stands_out(core: np.ndarray, grey: np.ndarray, box: Box, spread: float) -> bool:
+    """The strokes fill a part of their line only, and differ clearly from what lies between them; faintly is enough on a constant ground."""
+    where = (slice(box[0], box[2]), slice(box[1], box[3]))
+    strokes, values = core[where], grey[where].astype(float)
+    between = values[~ndimage.binary_dilation(strokes)]
+    if not LEAST_INK <= strokes.mean() <= MOST_INK or not between.size:
+        return False
+    contrast = abs(float(values[strokes].mean()) - float(np.median(between)))
+    unrest = float(between.std())
+    return contrast > 0 == unrest or (contrast >= CONTRAST * spread and unrest <= MOST_UNREST * contrast)
 
 
 def _thin(core: np.ndarray) -> np.ndarray:
     """Without what is wider than a stroke."""
     width = max(5, min(core.shape) // 64)
-    thick = ndimage.binary_opening(core, np.ones((width, width), bool))
-    return core & ~ndimage.binary_dilation(thick, iterations=2) if thick.any() else core
+    flat = core.astype(np.uint8)
+    thick = ndimage.grey_opening(flat, (width, width))  # separable, unlike the binary one
+    return core & (ndimage.maximum_filter(thick, 5) == 0) if thick.any() else core
 
 
 def _letters(thin: np.ndarray) -> np.ndarray:

@@ -56,8 +56,8 @@ def safe_private() -> Private:
 def private_of(text: str, where: str | Path | None = None) -> Private:
     """Private attributes from TOML: a table a creator, a key a group, its value the last two digits of the elements.
 
-    >>> private_of('["ACME 1.1"]\\n0019 = "0c 27"')
-    {'ACME 1.1': frozenset({(25, 12), (25, 39)})}
+    >>> private_of('["ACME 1.1"]\\n0019 = "0c"')
+    {'ACME 1.1': frozenset({(25, 12)})}
 
     Raises
     ------
@@ -74,3 +74,18 @@ def private_of(text: str, where: str | Path | None = None) -> Private:
     if odd:
         raise OptionError("the list of private attributes names one that is not private", where=where, expected="an odd group and two digits", got=odd)
     return found
+
+
+def private_file(path: Path) -> Private:
+    """The site's own list of safe private attributes, in the form of `private_of`.
+
+    Raises
+    ------
+    OptionError: it is absent or written otherwise.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise OptionError("the list of private attributes cannot be read", where=path, expected="a TOML file", got=type(error).__name__,
+                          do="check the path") from error
+    return private_of(text, path)

@@ -114,7 +114,7 @@ def _picture(path: Path, digest: str, options: Options, key: Key) -> Written:
         image = np.moveaxis(open_study(Source("raster", str(path))).image, 0, -1)
         boxes = text_boxes(image) if image.ndim == 3 and image.dtype.kind in "iu" else []
         if boxes:
-            image = np.ascontiguousarray(image)
+            image = np.array(image, order="C")
             blank(image, boxes, (0,) * image.shape[-1])
             data, kind = bytes(imagecodecs.png_encode(image[..., 0] if image.shape[-1] == 1 else image)), "png"
     return Written(f"pictures/{key.name('picture', digest)}.{kind}", data, kind.split(".")[0], "", {}, [list(box) for box in boxes])
