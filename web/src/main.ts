@@ -24,8 +24,8 @@ function top(): void {
   const lang = h("button", {
     class: "quiet",
     text: () => word("language"),
-    label: () => word("languageLabel"),
-    lang: "",
+    title: () => word("languageLabel"),
+    lang: () => (language() === "zh" ? "en" : "zh-CN"),
     onclick: () => speak(),
   });
   const theme = h("button", { class: "quiet", text: () => word("themeLabel", { theme: word(`theme_${themeChosen()}`) }) });
