@@ -54,7 +54,7 @@ class Sees(Finds):
 @pytest.fixture(autouse=True)
 def shown_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The further methods take long and are tested elsewhere."""
-    monkeypatch.setattr(_asked, "FURTHER", {reading: ("gradcam++", "attention-rollout") for reading in _asked.FURTHER})
+    monkeypatch.setattr(_asked, "FURTHER", dict.fromkeys(_asked.FURTHER, ("gradcam++", "attention-rollout")))
 
 
 def spots(n: int, seed: int = 0) -> tuple[np.ndarray, list[tuple[int, int]]]:

@@ -21,9 +21,11 @@ from vesalius.errors import OptionError
 from vesalius.stages.boxed.chosen import Chosen, choose_boxes
 from vesalius.stages.boxed.drawing import Drawn, View
 from vesalius.stages.boxed.tables import plain
+from vesalius.stages.explain.base import EXPLANATIONS
 from vesalius.stages.explain.boxcam import gradcam_box
 from vesalius.stages.explain.drise import MASKS, drise
 from vesalius.stages.explain.pictures import png
+from vesalius.stages.explain.scores import box_score
 from vesalius.storage import atomic_json, atomic_write
 from vesalius.transforms.boxtiles import boxes_in
 
@@ -183,13 +185,16 @@ def _map(mapping: Detects, method: str, x: torch.Tensor, box: list[float], k: in
     """The mean over the members of an ensemble for Grad-CAM; D-RISE asks the mapping itself."""
     if method == "drise":
         return drise(mapping.candidates, x, box, k, masks=masks, seed=seed)
-    if method != "gradcam":
-        raise OptionError(f"unknown explanation '{method}' of a box", expected=" or ".join(METHODS), got=method)
+    if method != "gradcam" and method not in EXPLANATIONS:
+        known = [*METHODS, *(name for name in EXPLANATIONS if name not in METHODS)]
+        raise OptionError(f"unknown explanation '{method}' of a box", expected=" or ".join(known), got=method)
     heats = []
     for network in mapping.networks:
         try:
-            heats.append(gradcam_box(network, x, box, k))
+            heats.append(gradcam_box(network, x, box, k) if method == "gradcam" else EXPLANATIONS.get(method)(network, x, box_score(box, k)))
         except OptionError:
+            if method != "gradcam":
+                raise
             return None  # a network that is no longer differentiable; D-RISE still tells
     return torch.stack(heats).mean(0)
 
@@ -213,11 +218,11 @@ def explain_box(mapping: Detects, study: Study, box: Sequence[float], k: int, *,
 
     Parameters
     ----------
-    box: ``low..., high...`` in samples of the study. k: number of its class. method: ``drise`` or ``gradcam``.
+    box: ``low..., high...`` in samples of the study. k: number of its class. method: ``drise`` or a name in ``EXPLANATIONS``.
 
     Raises
     ------
-    OptionError: another method, or a class that the target does not have.
+    OptionError: another method, one that does not fit the network, or a class that the target does not have.
     """
     classes = mapping.output.target.classes
     if not 0 <= k < len(classes):

@@ -30,7 +30,7 @@ def gradcam_plus(network: nn.Module, x: torch.Tensor, score: Score, **_: Any) ->
 
 
 def _share(maps: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The weight of each place in its channel, for a score that is the exponential of what is explained."""
-    total = maps.sum(dim=tuple(range(1, maps.ndim)), keepdim=True)
+    """The weight of each place in its channel, for a score that is the exponential of what is explained; the paper has no negative maps."""
+    total = maps.clamp(min=0).sum(dim=tuple(range(1, maps.ndim)), keepdim=True)
     below = 2 * gradient**2 + total * gradient**3
     return torch.where(below.abs() > TINY, gradient**2 / torch.where(below.abs() > TINY, below, 1.0), 0.0).clamp(min=0)

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from vesalius.stages.explain.base import Score
 from vesalius.stages.explain.drise import ious
+
+
+class OneAnswer(nn.Module):
+    """A network that gives one tensor, also where several scales are answered for (the finest comes first)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = self.network(x)
+        first: torch.Tensor = made[0] if isinstance(made, (tuple, list)) else made
+        return first
 
 
 def mask_score(raw: torch.Tensor, k: int, *, exclusive: bool) -> Score:

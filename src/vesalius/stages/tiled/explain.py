@@ -15,11 +15,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from vesalius.core.finding import Picture
 from vesalius.core.study import Study
 from vesalius.core.target import IGNORED, TargetSpec
-from vesalius.errors import DataError
+from vesalius.errors import DataError, OptionError
+from vesalius.stages.explain.base import EXPLANATIONS, undisturbed
 from vesalius.stages.explain.gradcam import gradcam_mask
 from vesalius.stages.explain.pictures import outlined, overlay, png, scaled, scaled_mask, to_rgb, window_of
+from vesalius.stages.explain.scores import OneAnswer, mask_score
 from vesalius.storage import atomic_json, atomic_write
 from vesalius.transforms.reading import canonical
 
@@ -207,15 +210,39 @@ def _centre(mask: np.ndarray, turn: Callable[[np.ndarray], np.ndarray], index: i
     return tuple(int(i) for i in places[np.linalg.norm(places - places.mean(0), axis=1).argmin()])
 
 
+def explain_mask(mapping: TiledMapping, study: Study, k: int, labels: np.ndarray, *, method: str = "gradcam") -> Picture:
+    """What class number ``k`` of a study's mask rests on, as a `Picture` float32 in [0, 1] on the study's own grid, 0 outside the tile that was asked.
+
+    Parameters
+    ----------
+    labels: what the mapping marks, uint8 ``[planes, (Z,) Y, X]``; the tile lies about the middle of the class (of the study where it marks none).
+    method: a name in ``EXPLANATIONS``.
+
+    Raises
+    ------
+    OptionError: another method, one that does not fit the network, or a class that the target does not have.
+    """
+    classes = mapping.output.target.classes
+    if not 0 <= k < len(classes):
+        raise OptionError("there is no such class to explain", expected=f"a number from 0 to {len(classes) - 1}", got=k)
+    held = of_class(labels, mapping.output.target, k)
+    centre = _centre(held, lambda array: array, None) if held.any() else tuple(n // 2 for n in held.shape)
+    return Picture(method, heat_on(mapping, study, k, centre, method), study.grid)
+
+
 def gradcam_on(mapping: TiledMapping, study: Study, k: int, centre: tuple[int, ...]) -> np.ndarray:
-    """Grad-CAM of class number ``k`` in the tile about a sample, float32 ``[(Z,) Y, X]`` on the study's own grid, 0 outside the tile."""
-    exclusive = mapping.output.target.exclusive
+    """`heat_on` by Grad-CAM."""
+    return heat_on(mapping, study, k, centre, "gradcam")
+
+
+def heat_on(mapping: TiledMapping, study: Study, k: int, centre: tuple[int, ...], method: str) -> np.ndarray:
+    """A map of class number ``k`` in the tile about a sample, float32 ``[(Z,) Y, X]`` on the study's own grid, 0 outside the tile."""
     x, trace = mapping.encode(study)
     turned = [centre[axis] for axis in trace.order]
     turned = [n - 1 - i if axis in trace.flips else i for axis, (i, n) in enumerate(zip(turned, trace.stored, strict=True))]
     at = [i * m // n for i, m, n in zip(turned, trace.shape, trace.stored, strict=True)]
     tile, inner, outer = tile_about(x, at, mapping.reads.size)
-    heat = gradcam_mask(mapping.network, torch.from_numpy(tile)[None].to(mapping.device), k + int(exclusive), exclusive=exclusive)
+    heat = _heat(mapping, torch.from_numpy(tile)[None].to(mapping.device), k, method)
     whole = torch.zeros(trace.shape)
     whole[outer] = heat.cpu()[inner]
     mode = "bilinear" if study.ndim == 2 else "trilinear"
@@ -232,3 +259,13 @@ def tile_about(x: np.ndarray, at: list[int], size: tuple[int, ...]) -> tuple[np.
     tile = np.zeros((len(x), *size), np.float32)
     tile[(slice(None), *inner)] = x[(slice(None), *outer)]
     return tile, inner, outer
+
+
+def _heat(mapping: TiledMapping, tile: torch.Tensor, k: int, method: str) -> torch.Tensor:
+    exclusive = mapping.output.target.exclusive
+    if method == "gradcam":
+        return gradcam_mask(mapping.network, tile, k + int(exclusive), exclusive=exclusive)
+    network = OneAnswer(mapping.network)
+    with torch.no_grad(), undisturbed(network):
+        raw = network(tile)
+    return EXPLANATIONS.get(method)(network, tile, mask_score(raw, k, exclusive=exclusive))

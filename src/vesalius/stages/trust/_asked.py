@@ -20,7 +20,7 @@ from vesalius.stages.explain.base import Score
 from vesalius.stages.explain.boxcam import gradcam_box
 from vesalius.stages.explain.drise import drise, similarity
 from vesalius.stages.explain.questions import Method, Question, method_of
-from vesalius.stages.explain.scores import box_score, mask_score, mask_worth
+from vesalius.stages.explain.scores import OneAnswer, box_score, mask_score, mask_worth
 from vesalius.stages.explain.warrant import MOST_CASES
 from vesalius.stages.tiled.explain import tile_about
 from vesalius.stages.trust.attention import positive_cases
@@ -39,19 +39,6 @@ FURTHER = {
 """... and these while there is time."""
 BOX_MASKS = 100
 """Masks of D-RISE while it is tested."""
-
-
-class OneAnswer(nn.Module):
-    """A network that gives one tensor, also where several scales are answered for (the finest comes first)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made = self.network(x)
-        first: torch.Tensor = made[0] if isinstance(made, (tuple, list)) else made
-        return first
 
 
 def methods_of(reading: str, network: nn.Module) -> dict[str, Method]:
