@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
-from vesalius.stages.serve.objects.ids import Ids
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Peer, Site, load_site
 
@@ -98,11 +98,16 @@ class Models:
         return future
 
 
+def named(job: str, what: str) -> str:
+    """A UID that follows from the job."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{job}/{what}').int}"
+
+
 def reading(job: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
     """A finding with one secondary capture, written as a whole; the UIDs follow from the job."""
     first = pydicom.dcmread(files[0], stop_before_pixels=True)
-    made = instance(1, series=Ids(job).uid("series"), study=str(first.StudyInstanceUID), patient=str(first.PatientID), kind=CAPTURE, Modality="OT")
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = Ids(job).uid("sc")
+    made = instance(1, series=named(job, "series"), study=str(first.StudyInstanceUID), patient=str(first.PatientID), kind=CAPTURE, Modality="OT")
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = named(job, "sc")
     out.mkdir(parents=True, exist_ok=True)
     made.save_as(out / "sc.dcm", enforce_file_format=True)
     document = {"schema": 1, "id": job, "study_uid": str(first.StudyInstanceUID), "series_uid": str(first.SeriesInstanceUID),
@@ -129,9 +134,9 @@ def in_memory() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(folder: Path, models: Models | None = None, **settings: Any) -> Iterator[Service]:
+def serving(folder: Path, models: Models | None = None, decided: Any = None, **settings: Any) -> Iterator[Service]:
     """A service without its HTTP side; stopped at the end."""
-    service = Service(site_at(folder, **settings), models or Models())  # type: ignore[arg-type]
+    service = Service(site_at(folder, **settings), models or Models(), decided)  # type: ignore[arg-type]
     service.start()
     try:
         yield service

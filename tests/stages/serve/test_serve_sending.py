@@ -56,11 +56,20 @@ def test_a_released_finding_goes_to_the_peer_of_its_route_once(tmp_path: Path, p
 
 def test_a_decision_whose_release_a_stop_prevented_is_released_later(tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vesalius.stages.serve.service.SETTLE_S", 0.0)
-    with serving(tmp_path / "site", peers=(pacs.peer(),)) as node:
-        deliver(node.scp.port, [instance(1)])
-        finding = until(node.store.findings)[0]
-        node.store.decide(finding["id"], "dr", "accept")
-        until(lambda: list(pacs.deliveries.values()) == [1] and node.store.unreleased() == [])
+    asked: list[Any] = []
+
+    def decided(store: Any, finding: dict[str, Any], *said: Any) -> list[Path]:
+        asked.append(said)
+        if len(asked) == 1:
+            raise KeyError("a decision whose objects cannot be made does not hold up the next")
+        return [store.folder_of(finding["id"]) / "sc.dcm"]
+
+    with serving(tmp_path / "site", decided=decided, peers=(pacs.peer(),)) as node:
+        deliver(node.scp.port, [instance(1), instance(1, series="1.2.4")])
+        for finding in until(lambda: len(node.store.findings()) == 2 and node.store.findings()):
+            node.store.decide(finding["id"], "dr", "accept", "yes")
+        until(lambda: list(pacs.deliveries.values()) == [1] and len(node.store.unreleased()) == 1)
+        assert asked == [("dr", "accept", "yes", None)] * 2
 
 
 def test_what_the_pacs_has_lost_is_sent_again(tmp_path: Path, pacs: Pacs) -> None:

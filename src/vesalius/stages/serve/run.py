@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.http.app import make_app
 from vesalius.stages.serve.http.server import Server
 from vesalius.stages.serve.service import Service
@@ -34,7 +35,7 @@ def serve_site(site: Site, tell: Callable[[str], object], grace_s: float = GRACE
     """
     end = threading.Event()
     with logged(site.folder), _until_told(end):
-        service = Service(site)
+        service = Service(site, decided=decided)
         try:
             server = Server(make_app(service), site)
             service.start()

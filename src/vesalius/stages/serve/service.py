@@ -8,12 +8,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vesalius.errors import RunError, VesaliusError
-from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.node.commitment import Commitment
 from vesalius.stages.serve.node.reading import Readings
 from vesalius.stages.serve.node.receive import Outcome, Receiver
@@ -29,6 +28,8 @@ log = logging.getLogger("vesalius.serve")
 PULSE_S = 0.25
 SETTLE_S = 10.0
 """A decision is released by whoever took it; one that is older than this and was not is released by the service."""
+Decides = Callable[[Store, dict[str, Any], str, str, str, dict[str, Any] | None], Sequence[Path]]
+"""Store, finding, user, action, comment and correction to the files that leave."""
 LOW_DISK_BYTES = 1 << 30
 """Below this the service says in its health that the disk is low; it goes on until the disk refuses."""
 
@@ -38,15 +39,16 @@ class Service:
 
     Parameters
     ----------
-    engine: the models' processes; made from the site when left out.
+    engine: the models' processes; made from the site when left out. decided: makes the objects of a decision whose release a stop prevented
+        (`stages.serve.decisions.decided`); without it such a decision waits.
 
     Raises
     ------
     RunError: another service works in this folder, the folder cannot be written, or the database is of another schema.
     """
 
-    def __init__(self, site: Site, engine: Engine | None = None) -> None:
-        self.site = site
+    def __init__(self, site: Site, engine: Engine | None = None, decided: Decides | None = None) -> None:
+        self.site, self._decides = site, decided
         self._lock = _locked(site.folder)
         try:
             self.store = Store(site.url, site.folder)
@@ -143,14 +145,14 @@ class Service:
 
     def _decided(self, finding_id: str) -> Sequence[Path]:
         taken = self.store.decisions(finding_id)
-        last = taken[-1] if taken else None
-        if last is None:
+        if not taken or self._decides is None:
             return ()
-        return decided(self.store, self.store.finding(finding_id), last.user, last.action, last.comment, last.correction)
+        last = taken[-1]
+        return self._decides(self.store, self.store.finding(finding_id), last.user, last.action, last.comment, last.correction)
 
     def _release_late(self) -> None:
         """What was decided and not released, since a stop came in between: the objects of a decision follow from it."""
-        for finding_id in self.store.unreleased():
+        for finding_id in self.store.unreleased() if self._decides is not None else ():
             if finding_id in self._hopeless or time.time() - self.store.decisions(finding_id)[-1].at < SETTLE_S:
                 continue
             try:
