@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from stages.fitfor.films import TARGET, film, learnt, mapping, model, opened
+from stages.fitfor.films import TARGET, changed, film, learnt, mapping, model, opened
 from vesalius.core.finding import Finding, Score
 from vesalius.core.geometry import Grid
 from vesalius.core.reads import TileReads
@@ -24,7 +24,7 @@ from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
 from vesalius.stages.fitfor import RECORD, FitFor, judge, learn
-from vesalius.stages.fitfor.features import network_features, watched
+from vesalius.stages.fitfor.features import any_way_up, network_features, watched
 from vesalius.stages.fitfor.judge import measures
 from vesalius.stages.fitfor.outputs import outputs_of, outputs_of_run
 
@@ -142,3 +142,17 @@ def test_answers_of_findings_are_those_of_the_tables(tmp_path: Path) -> None:
     pd.DataFrame(common | {"found": [found, "[]"]}).to_parquet(tmp_path / "cases.parquet")
     (tmp_path / "metrics.json").write_text(json.dumps({"operating_point": {"cell": {"threshold": 0.4}}}))
     assert outputs_of_run(tmp_path, boxes) == {"a": {"answer.cell": 1.0}}
+
+
+def test_where_the_network_was_trained_on_turned_pictures_a_turned_one_is_let_in(tmp_path: Path) -> None:
+    made = mapping()
+    made.plan = made.plan.decide("train.augment", {"rotate_deg": 180.0, "flip_axes": [0, 1]}, "a test")
+    assert any_way_up(made) and not any_way_up(mapping())
+    record = learn(made, opened(range(80)), opened(range(500, 540)))
+    assert record.facts["any_way_up"] and set(record.directions) == {"inverted", "noisy", "blurred"}
+    made.save(tmp_path)
+    record.save(tmp_path)
+    loaded = Mapping.load(tmp_path)
+    turned = [changed(film(seed), lambda x: np.rot90(x, 2, (1, 2))) for seed in range(20)]
+    assert sum("unlike" in {each.code for each in judge(loaded, study).reasons} for study in turned) <= 1
+    assert all(judge(loaded, changed(film(seed), lambda x: 255 - x)).refused for seed in range(5))

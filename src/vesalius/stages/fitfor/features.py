@@ -124,8 +124,18 @@ ALTERATIONS: dict[int, dict[str, Alteration]] = {
     3: {"reversed-first": _flipped(-3), "reversed-middle": _flipped(-2), "mirrored": _flipped(-1)} | _GREY,
 }
 """By the axes of a study. Each is planted in training images, and watched for only where it can be told from them (see `learn`)."""
+TURNS = ("quarter-turn", "quarter-turn-back", "half-turn", "upside-down", "mirrored")
+"""Those of pictures that say nothing where the network was trained on pictures turned all ways."""
 WORD = {"quarter-turn-back": "quarter-turn"}
 """The reason that an alteration is told by, where it is not its own name."""
+
+
+def any_way_up(mapping: Mapping) -> bool:
+    """Whether the plan turned or stood pictures on their heads in training (cells, vessels): a turned one is then as fit as another. Volumes have axes that
+    their files state, so that a reversed one is told of in any case."""
+    augment = mapping.plan.get("train.augment") or {}
+    spatial = augment.get("affine", augment)
+    return mapping.reads.ndim == 2 and (0 in spatial.get("flip_axes", ()) or float(spatial.get("rotate_deg", 0.0)) >= 90)
 
 
 def network_features(mapping: Mapping, study: Study) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from vesalius.core.study import Study
 from vesalius.kernels.distance import Gaussian, direction_between, projection, rarely_beyond
 from vesalius.mapping import Mapping
 from vesalius.seed import generator
-from vesalius.stages.fitfor.features import ALTERATIONS, View, network_features, view_of
+from vesalius.stages.fitfor.features import ALTERATIONS, TURNS, View, any_way_up, network_features, view_of
 from vesalius.stages.fitfor.header import header_of, summary_of
 from vesalius.stages.fitfor.judge import measures, watched_of
 from vesalius.stages.fitfor.record import Bounds, FitFor
@@ -45,18 +45,21 @@ class Seen:
 
     views: list[View] = field(default_factory=list)
     headers: list[dict[str, Any]] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)
+    features: list[np.ndarray | None] = field(default_factory=list)
     answers: list[dict[str, float]] = field(default_factory=list)
 
-    def take(self, mapping: Mapping, study: Study, answer: dict[str, float]) -> None:
-        """Look at one study; one whose network features are of another size or absent leaves all of them out."""
+    def take(self, mapping: Mapping, study: Study, answer: dict[str, float], *, network: bool) -> None:
+        """Look at one study; ``network``: also at what the network makes of it."""
         view = view_of(study, mapping.reads)
         self.views.append(view)
         self.headers.append(header_of(study, view.colour))
         self.answers.append(answer)
-        found = network_features(mapping, study)
-        if found is not None:
-            self.features.append(found)
+        self.features.append(network_features(mapping, study) if network else None)
+
+    @property
+    def inside(self) -> list[np.ndarray]:
+        """The network's features of those that it looked at."""
+        return [each for each in self.features if each is not None]
 
     @property
     def values(self) -> np.ndarray:
@@ -72,25 +75,27 @@ def learn(
     Parameters
     ----------
     train, held: functions that open the training images and those that the network was not trained on (validation, never the test set). At most `MOST` of each
-        are opened, in random order and in turns, until three quarters of ``seconds`` are over; what was seen by then is the sample. Where fewer than `FEWEST`
-        were seen of either, only what the files say is remembered.
+        are opened, in random order and in turns, until three quarters of ``seconds`` are over (the network looks only at those of the first half); what was
+        seen by then is the sample. Where fewer than `FEWEST` were seen of either, only what the files say is remembered.
     answers: what the model answers for each of ``held`` (see `outputs`), for the reference; empty where it is not known.
     """
-    end = time.perf_counter() + 0.75 * seconds
+    start = time.perf_counter()
     own, other = Seen(), Seen()
     turns = list(_in_turns(train, held, seed))
     for done, (is_train, place) in enumerate(turns, 1):
-        (own if is_train else other).take(mapping, (train if is_train else held)[place](), answers[place] if answers and not is_train else {})
+        spent = time.perf_counter() - start
+        if spent > 0.75 * seconds and min(len(own.views), len(other.views)) >= FEWEST:
+            break
+        network = spent < 0.5 * seconds or done <= 2 * FEWEST
+        (own if is_train else other).take(mapping, (train if is_train else held)[place](), answers[place] if answers and not is_train else {}, network=network)
         if progress is not None:
             progress(done, len(turns), "training images remembered")
-        if time.perf_counter() > end and min(len(own.views), len(other.views)) >= FEWEST:
-            break
     ndim = mapping.reads.ndim
     header = summary_of([*own.headers, *other.headers], ndim)
     facts: dict[str, Any] = {"n_train": len(own.views), "n_held": len(other.views)}
     if min(len(own.views), len(other.views)) < FEWEST:
         return FitFor(header, facts=facts | {"judged": False})
-    return _with_distances(own, other, header, facts, seed)
+    return _with_distances(own, other, header, facts, seed, free=any_way_up(mapping))
 
 
 def _in_turns(train: Sequence[Open], held: Sequence[Open], seed: int) -> Iterator[tuple[bool, int]]:
@@ -100,19 +105,21 @@ def _in_turns(train: Sequence[Open], held: Sequence[Open], seed: int) -> Iterato
         yield from ((is_train, int(order[i])) for is_train, order in ((True, orders[0]), (False, orders[1])) if i < len(order))
 
 
-def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[str, Any], seed: int) -> FitFor:
-    picture = Gaussian.of(own.values)
+def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[str, Any], seed: int, *, free: bool) -> FitFor:
+    picture = Gaussian.of(np.concatenate([own.values, _turned(own, seed)]) if free else own.values)
     gaussians, project = {"picture": picture}, None
-    if len(own.features) == len(own.views) and len(other.features) == len(other.views) and len({len(each) for each in (*own.features, *other.features)}) == 1:
-        project = projection(len(own.features[0]), WIDEST, seed)
-        gaussians["network"] = Gaussian.of(np.stack(own.features) @ project)
-    told, shifts, bounds, found = _alterations(picture, own, other, seed)
+    if min(len(own.inside), len(other.inside)) >= FEWEST and len({len(each) for each in (*own.inside, *other.inside)}) == 1:
+        project = projection(len(own.inside[0]), WIDEST, seed)
+        gaussians["network"] = Gaussian.of(np.stack(own.inside) @ project)
+    told, shifts, bounds, found = _alterations(picture, own, other, seed, TURNS if free else ())
     record = FitFor(header, gaussians, project, told, shifts, bounds)
-    rows = [measures(record, view, other.features[i] if project is not None else None) for i, view in enumerate(other.views)]
-    for name in gaussians:
-        bounds[name] = _bounds(np.array([row[name] for row in rows]))
+    rows = [measures(record, view, feature) for view, feature in zip(other.views, other.features, strict=True)]
+    values = {name: np.array([row[name] for row in rows if name in row]) for name in gaussians}
+    if free:
+        values["picture"] = np.concatenate([values["picture"], picture.distance(_turned(other, seed))])
+    bounds |= {name: _bounds(each) for name, each in values.items()}
     beyond = np.mean([any(value > bounds[name].refuse for name, value in row.items()) for row in rows])
-    facts |= {"judged": True, "altered": found, "refused_held": float(beyond), "distances": sorted(gaussians)}
+    facts |= {"n_network": len(own.inside), "any_way_up": free, "judged": True, "altered": found, "refused_held": float(beyond), "distances": sorted(gaussians)}
     return FitFor(header, gaussians, project, told, shifts, bounds, _reference(other, rows), facts)
 
 
@@ -122,13 +129,21 @@ def _bounds(values: np.ndarray) -> Bounds:
     return Bounds(float(np.median(values)), *(float(np.exp(rarely_beyond(logs, share))) for share in (WARN, REFUSE)))
 
 
+def _turned(some: Seen, seed: int) -> np.ndarray:
+    """Statistics of the views turned at random."""
+    rng = generator(seed, "any way up")
+    return np.stack([ALTERATIONS[2][str(rng.choice(TURNS))].plant(view, rng).values for view in some.views])
+
+
 def _alterations(
-    picture: Gaussian, own: Seen, other: Seen, seed: int,
+    picture: Gaussian, own: Seen, other: Seen, seed: int, left_out: Sequence[str],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Bounds], dict[str, float]]:
     """Directions, shifts and bounds of the alterations that can be told, and the AUROC of all of them."""
     white, held = picture.white(own.values), picture.white(other.values)
     directions, shifts, bounds, found = {}, {}, {}, {}
     for name, alteration in ALTERATIONS[own.views[0].array.ndim - 1].items():
+        if name in left_out:
+            continue
         rng = generator(seed, "altered", name)
         planted = [picture.white(np.stack([alteration.plant(view, rng).values for view in some])) for some in (own.views[:ALTERED], other.views[:ALTERED])]
         direction = direction_between(white, planted[0])
