@@ -12,6 +12,7 @@ import typer
 
 from vesalius import __version__, cli_clinic
 from vesalius.errors import VesaliusError
+from vesalius.registry import unknown
 
 WRONG, INTERRUPTED = 2, 130
 USAGE: type[Exception] = typer.BadParameter.__mro__[2]
@@ -117,6 +118,9 @@ def predict(
     show: Annotated[bool, typer.Option("--show", help="With --stream: also write the frames with their boxes.")] = False,
     limit: Annotated[int | None, typer.Option(help="With --stream: end after so many frames.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Read also studies that the model should not be used on. It is recorded.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: an archive shared among workers; the same findings, and a stopped run goes on.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; all cores when left out.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="With --engine ray: a cluster that is there; else one of this machine.")] = None,
 ) -> None:
     """Findings for new studies: label, probability, heat map; or masks or boxes with their measurements."""
     from vesalius.stages.predict import predict as run_predict
@@ -129,14 +133,24 @@ def predict(
         return
     kinds = tuple(name.strip() for name in write.split(",") if name.strip())
     with _progress() as progress:
-        made = run_predict(run, data, out, pictures=pictures, method=method, device=device, write=kinds, gaps=gaps, force=force,
-                           progress=progress)
+        options: dict[str, Any] = {"pictures": pictures, "method": method, "device": device, "write": kinds, "gaps": gaps, "force": force,
+                                   "progress": progress}
+        made = _on_ray(engine)(run, data, out, workers=workers, address=ray_address, **options) if engine != "local" else run_predict(
+            run, data, out, **options)
     typer.echo(f"{len(made.findings)} studies read, {len(made.refused)} refused: {made.table}")
     for name, why in list(made.refused.items())[:5]:
         typer.echo(f"refused: {name}: {why}")
     if made.door is not None and made.door.unjudged is not None:
         typer.echo(f"{made.door.unjudged.en} {made.door.unjudged.zh}")
     typer.echo("Research use: a doctor decides.")
+
+
+def _on_ray(engine: str) -> Callable[..., Any]:
+    if engine != "ray":
+        raise unknown("engine", engine, ["local", "ray"])
+    from vesalius.stages.scaleout.ray import predict_on_ray
+
+    return predict_on_ray
 
 
 @app.command()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vesalius.core.cohort import Source
+from vesalius.core.cohort import Case, Source
 from vesalius.core.finding import Finding
 from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
@@ -26,9 +26,11 @@ from vesalius.stages.boxed.stream import stream as stream_boxes
 from vesalius.stages.explain import explain_study
 from vesalius.stages.explain.pictures import png, sheet, views
 from vesalius.stages.fitfor import Door
+from vesalius.stages.heat import heat_pictures
+from vesalius.stages.kept import Kept, Told
 from vesalius.stages.knowing import Knowing, cells_of
 from vesalius.stages.prepare import cores, quiet
-from vesalius.stages.tiled.predict import predict_masks
+from vesalius.stages.tiled.predict import cases_of, predict_masks
 from vesalius.storage import atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
@@ -63,8 +65,8 @@ class Predicted:
 
 
 def predict(
-    run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str = "gradcam", device: str = "cpu",
-    write: Sequence[str] = (), gaps: str | None = None, force: bool = False, progress: Progress = quiet,
+    run: Path | str, data: Path | str, out: Path | str, *, pictures: int = PICTURES, method: str | None = None, device: str = "cpu",
+    write: Sequence[str] = (), gaps: str | None = None, force: bool = False, kept: Kept | None = None, progress: Progress = quiet,
 ) -> Predicted:
     """Read every study under ``data`` with the model of ``run`` and write findings.csv, findings.json and pictures.
 
@@ -73,25 +75,27 @@ def predict(
     Parameters
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
-    pictures: heat maps are written for so many studies. write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg,
+    pictures: heat maps are written for so many studies. method: by which explanation (a name in ``EXPLANATIONS``; ``drise`` for boxes too); when None
+        Grad-CAM of a model that answers for the whole image, and none where masks or boxes already say where.
+    write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg,
         rtstruct) or boxes (coco, csv, png, dicom-sr); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
-    force: read also what is refused; it is recorded.
+    force: read also what is refused; it is recorded. kept: answers that are there already (`stages.scaleout`) are taken from it.
 
     Raises
     ------
     RunError: there is no model. DataError: there is nothing to read, none of it can be read, or the model refuses all of it.
     """
     mapping, out = Mapping.load(run, device), Path(out)
-    sources = [filled(source) for source in find_sources(Path(data))] if gaps == "fill" else find_sources(Path(data))
-    if not sources:
-        raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
-    _make(out)
+    sources = sources_in(data, gaps)
+    make_out(out)
     door = Door(mapping, force)
     if isinstance(mapping, BoxedMapping):
-        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress, door=door)
+        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress, door=door, kept=kept)
+        _heat(mapping, sources, made, out, method, pictures)
         return Predicted(tuple(made), why, table, record, door)
     if isinstance(mapping, TiledMapping):
-        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress, knowing=Knowing.load(run), door=door)
+        made, why, table, record = predict_masks(mapping, sources, out, kinds=write, progress=progress, knowing=Knowing.load(run), door=door, kept=kept)
+        _heat(mapping, sources, made, out, method, pictures)
         return Predicted(tuple(made), why, table, record, door)
     findings: list[Finding] = []
     refused: dict[str, str] = {}
@@ -99,11 +103,11 @@ def predict(
     knowing = Knowing.load(run)
     with single_thread():
         for done, source in enumerate(sources, 1):
-            finding = _read(door, source, refused)
+            finding = _read(door, source, refused, kept)
             if finding is not None:
                 findings.append(finding if knowing is None else knowing.told(finding, mapping.output.target))
                 if len(files) < pictures:
-                    files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method)
+                    files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method or "gradcam")
             progress(done, len(sources), "studies read")
     if not findings:
         raise door.nothing(refused, out, mapping.hash)
@@ -128,21 +132,56 @@ def stream(
     return stream_boxes(mapping, given, out, show=show, limit=limit, progress=progress)
 
 
-def _make(out: Path) -> None:
+def sources_in(data: Path | str, gaps: str | None) -> list[Source]:
+    """The studies under ``data``; with ``gaps="fill"`` missing slices are interpolated.
+
+    Raises
+    ------
+    DataError: there is none.
+    """
+    sources = [filled(source) for source in find_sources(Path(data))] if gaps == "fill" else find_sources(Path(data))
+    if not sources:
+        raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
+    return sources
+
+
+def make_out(out: Path) -> None:
+    """Make the folder for the findings; `RunError` when that cannot be done."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("the folder for the findings cannot be written", where=out, got=error.strerror, do="choose another --out") from error
 
 
-def _read(door: Door, source: Source, refused: dict[str, str]) -> Finding | None:
+def _read(door: Door, source: Source, refused: dict[str, str], kept: Kept | None = None) -> Finding | None:
+    told = kept.get(case_of(source)) if kept is not None else None
+    told = read_whole(door, source) if told is None else told
+    if told.fitness is not None:
+        door.log[str(source)] = told.fitness
+    if told.refused is not None:
+        refused[str(source)] = told.refused
+    return told.finding
+
+
+def case_of(source: Source) -> Case:
+    """A study of one file or series, called by its path."""
+    return Case(str(source), source, str(source))
+
+
+def read_whole(door: Door, source: Source) -> Told:
+    """What a model that reads a study whole says of one, or why it does not."""
     try:
         study = open_study(source)
         fitness = door.asks(str(source), study)
-        return door.told(str(source), door.mapping(study), fitness, door.mapping.output.target)
+        finding = door.told(str(source), door.mapping(study), fitness, door.mapping.output.target)
     except VesaliusError as error:
-        refused[str(source)] = str(error)
-        return None
+        return Told(refused=str(error), fitness=door.log.get(str(source)))
+    return Told(finding, fitness=door.log[str(source)])
+
+
+def _heat(mapping: TiledMapping | BoxedMapping, sources: Sequence[Source], made: Sequence[Finding], out: Path, method: str | None, pictures: int) -> None:
+    if method is not None:
+        heat_pictures(mapping, cases_of(sources, mapping.reads.channels), made[:pictures], out / "pictures", method=method)
 
 
 def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method: str) -> str:

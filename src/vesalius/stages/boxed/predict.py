@@ -24,6 +24,7 @@ from vesalius.formats.cases import image_hash, open_case
 from vesalius.stages.boxed.findings import counts_of, lesions_of
 from vesalius.stages.boxed.record import kept_finding, kept_record
 from vesalius.stages.fitfor import Door
+from vesalius.stages.kept import Kept
 from vesalius.stages.tiled.predict import cases_of
 from vesalius.stages.writing.boxes import BOX_WRITERS, suited, write_boxes
 from vesalius.stages.writing.boxes.coco import Pictured, coco_facts
@@ -66,6 +67,7 @@ class Answer:
 
 def predict_boxes(
     mapping: Detecting, sources: Sequence[Source], out: Path, *, kinds: Sequence[str] = (), progress: Progress, door: Door | None = None,
+    kept: Kept | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Find boxes in every study; findings.csv (a row a study), boxes.csv (a row a box), findings.json and a folder for each study.
 
@@ -77,7 +79,7 @@ def predict_boxes(
     ----------
     kinds: what is written beside JSON: coco, csv, png, dicom-sr (see `stages.writing.boxes`); when empty what suits each study. With ``coco``
         also one coco.json of all pictures.
-    door: judges each study before it is read.
+    door: judges each study before it is read. kept: what other workers said of studies that have no finding.
 
     Returns findings, refused studies with the reason, the table and the record.
 
@@ -93,10 +95,12 @@ def predict_boxes(
     refused: dict[str, str] = {}
     cases = cases_of(sources, mapping.reads.channels)
     for done, case in enumerate(cases, 1):
-        try:
-            answers.append(_one(door, case, out / f"{done - 1:04d}", kinds))
-        except (DataError, OptionError) as error:
-            refused[case.id] = str(error)
+        held = kept.get(case) if kept is not None else None
+        if held is not None and held.refused is not None:
+            refused[case.id] = held.refused
+            door.log |= {} if held.fitness is None else {case.id: held.fitness}
+        else:
+            _enter(answers, refused, door, case, out / f"{done - 1:04d}", kinds)
         progress(done, len(cases), "studies read")
     if not answers:
         raise door.nothing(refused, out, mapping.hash)
@@ -118,7 +122,20 @@ def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
     return Boxes(detected.boxes, grid, tuple(classes[k] for k in detected.labels), tuple(map(float, detected.scores)), risk)
 
 
-def _one(door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
+def _enter(answers: list[Answer], refused: dict[str, str], door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> None:
+    try:
+        answers.append(find_one(door, case, folder, kinds))
+    except (DataError, OptionError) as error:
+        refused[case.id] = str(error)
+
+
+def find_one(door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
+    """The boxes of one study with its files; taken from its folder where they are there already.
+
+    Raises
+    ------
+    DataError, OptionError: it cannot be read, the model refuses it, or a kind cannot hold it.
+    """
     mapping: Detecting = door.mapping
     key = _key(mapping, case, [*kinds, *(["force"] if door.force else [])])
     kept = kept_finding(folder / STATE, key)

@@ -16,6 +16,7 @@ from vesalius.errors import DataError
 from vesalius.formats.cases import open_case
 from vesalius.mapping import TiledMapping
 from vesalius.stages.fitfor import Door
+from vesalius.stages.kept import Kept, Told
 from vesalius.stages.knowing import Knowing
 from vesalius.stages.tiled.quicken import quicken, within_memory
 from vesalius.stages.writing import write_finding
@@ -46,7 +47,7 @@ def cases_of(sources: Sequence[Source], channels: int) -> list[Case]:
 
 def predict_masks(
     mapping: TiledMapping, sources: Sequence[Source], out: Path, *, kinds: Sequence[str], progress: Progress, knowing: Knowing | None = None,
-    door: Door | None = None,
+    door: Door | None = None, kept: Kept | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Mark every study; findings.csv, findings.json and a folder for each study.
 
@@ -54,7 +55,7 @@ def predict_masks(
     ----------
     kinds: what is written: nifti, png, dicom-seg, rtstruct (see `stages.writing`); when empty what suits each study.
     knowing: the model's bounds, from which the Dice that a case does not fall short of is told (``least_dice``).
-    door: judges each study before it is read; one that refuses nothing it does not know when left out.
+    door: judges each study before it is read; one that refuses nothing it does not know when left out. kept: answers that are there already.
 
     Returns findings, refused studies with the reason, the table and the record.
 
@@ -69,22 +70,38 @@ def predict_masks(
     within_memory(mapping)
     engine: str | None = None
     for done, case in enumerate(cases, 1):
-        try:
-            study = open_case(case)
-            fitness = door.asks(case.id, study)
-            if engine is None:
-                engine = quicken(mapping, mapping.encode(study)[0], len(cases))
-            finding, row = _one(door, case, study, out / f"{done - 1:04d}", kinds)
-            row |= {} if knowing is None else knowing.cells_of_doubt(row["doubt"])
-        except DataError as error:
-            refused[case.id] = str(error)
+        held = kept.get(case) if kept is not None else None
+        told = mark_one(door, case, out / f"{done - 1:04d}", kinds, n=len(cases), engine=engine) if held is None else held
+        engine = told.engine or engine
+        if told.fitness is not None:
+            door.log[case.id] = told.fitness
+        if told.finding is None:
+            refused[case.id] = told.refused or ""
         else:
-            findings.append(door.told(case.id, finding, fitness, mapping.output.target))
-            rows.append(row)
+            findings.append(told.finding)
+            rows.append(told.row | ({} if knowing is None else knowing.cells_of_doubt(told.row["doubt"])))
         progress(done, len(cases), "studies marked")
     if not findings:
         raise door.nothing(refused, out, mapping.hash)
     return findings, refused, *_write(door, findings, rows, refused, out, engine or "torch")
+
+
+def mark_one(door: Door, case: Case, folder: Path, kinds: Sequence[str], *, n: int, engine: str | None = None) -> Told:
+    """The marks of one study with its files, or why there are none.
+
+    Parameters
+    ----------
+    folder: of the study's files. n: studies that are to come: the fastest engine is looked for only where that pays. engine: that was found already.
+    """
+    try:
+        study = open_case(case)
+        fitness = door.asks(case.id, study)
+        engine = engine or quicken(door.mapping, door.mapping.encode(study)[0], n)
+        finding, row = _one(door, case, study, folder, kinds)
+    except DataError as error:
+        return Told(refused=str(error), fitness=door.log.get(case.id), engine=engine)
+    told = door.told(case.id, finding, fitness, door.mapping.output.target)
+    return Told(told, row, fitness=door.log[case.id], engine=engine)
 
 
 def _one(door: Door, case: Case, study: Study, folder: Path, kinds: Sequence[str]) -> tuple[Finding, dict[str, Any]]:
