@@ -24,7 +24,7 @@ def main(fd: int, options: dict) -> None:
 
 
 def read(message: dict, name: str) -> dict:
-    text = Path(message["files"][0]).read_text()
+    text = Path(message["files"][0]).read_text(errors="replace")
     if text == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if text.startswith("sleep"):

@@ -39,19 +39,24 @@ class Server:
     Parameters
     ----------
     app: see `make_app`. site: address, port (0: any free one) and TLS.
+
+    Attributes
+    ----------
+    port: that it listens on.
+
+    Raises
+    ------
+    RunError: the address is taken, or the certificate, its key or the authority cannot be read.
     """
 
     def __init__(self, app: FastAPI, site: Site) -> None:
         self.site = site
+        config = _config(app, site)
         self._socket = _bound(site)
-        self._server = uvicorn.Server(_config(app, site))
+        self.port = int(self._socket.getsockname()[1])
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._ended = threading.Event()
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._socket.getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -82,7 +87,7 @@ class Server:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+            self._server.run(sockets=[self._socket])
         finally:
             self._ended.set()
 
@@ -107,4 +112,10 @@ def _config(app: FastAPI, site: Site) -> uvicorn.Config:
         tls = {"ssl_certfile": str(site.tls.certificate), "ssl_keyfile": str(site.tls.key)}
         if site.tls.ca is not None:
             tls |= {"ssl_ca_certs": str(site.tls.ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    return uvicorn.Config(app, http=Certified, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none", **tls)
+    made = uvicorn.Config(app, http=Certified, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none", **tls)
+    try:
+        made.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise RunError("the certificates of the site cannot be used", got=type(error).__name__, expected="PEM files: certificate, key, ca",
+                       do="look at [tls] of the site") from error
+    return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from concurrent.futures import Future
 
 from vesalius.errors import VesaliusError
 from vesalius.stages.serve.store import Store
@@ -17,54 +18,54 @@ MOST = 512
 
 
 class Trail:
-    """Writes rows (user, action, subject, detail) in a thread of its own."""
+    """Writes rows (user, action, subject, detail) in a thread of its own, which begins with the first row and may begin again after `close`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._waiting: deque[tuple[Row, asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Row, Future[None]]] = deque()
         self._changed = threading.Condition()
-        self._ended = False
-        self._thread = threading.Thread(target=self._go, name="audit", daemon=True)
-        self._thread.start()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     async def record(self, user: str, action: str, subject: str, detail: str = "") -> None:
-        """Return when the row is on the disk; `RunError` when it cannot be written."""
-        loop = asyncio.get_running_loop()
-        made = loop.create_future()
+        """Return when the row is on the disk.
+
+        Raises
+        ------
+        RunError: it cannot be written.
+        """
+        made: Future[None] = Future()
         with self._changed:
-            self._waiting.append(((user, action, subject, detail), loop, made))
-            self._changed.notify()
-        await made
+            if self._thread is None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(target=self._go, args=(self._stop,), name="audit", daemon=True)
+                self._thread.start()
+            self._waiting.append(((user, action, subject, detail), made))
+            self._changed.notify_all()
+        await asyncio.wrap_future(made)
 
     def close(self) -> None:
         """Write what waits, then end."""
         with self._changed:
-            self._ended = True
-            self._changed.notify()
-        self._thread.join()
+            self._stop.set()
+            ending, self._thread = self._thread, None
+            self._changed.notify_all()
+        if ending is not None:
+            ending.join()
 
-    def _go(self) -> None:
-        while taken := self._take():
+    def _go(self, stop: threading.Event) -> None:
+        while taken := self._take(stop):
             error: VesaliusError | None = None
             try:
-                self.store.audit_all([row for row, _, _ in taken])
+                self.store.audit_all([row for row, _ in taken])
             except VesaliusError as trouble:
                 error = trouble
-            for _, loop, made in taken:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(_settle, made, error)
+            for _, made in taken:
+                if made.set_running_or_notify_cancel():  # a caller that has gone is recorded all the same
+                    made.set_result(None) if error is None else made.set_exception(error)
 
-    def _take(self) -> list[tuple[Row, asyncio.AbstractEventLoop, asyncio.Future[None]]]:
+    def _take(self, stop: threading.Event) -> list[tuple[Row, Future[None]]]:
         with self._changed:
-            while not self._waiting and not self._ended:
+            while not self._waiting and not stop.is_set():
                 self._changed.wait()
             return [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-
-
-def _settle(made: asyncio.Future[None], error: VesaliusError | None) -> None:
-    if made.done():
-        return
-    if error is None:
-        made.set_result(None)
-    else:
-        made.set_exception(error)

@@ -21,8 +21,8 @@ from vesalius.stages.serve.http.uploads import Part, content_type, uploaded
 from vesalius.stages.serve.node.receive import FULL_DISK, NOT_UNDERSTOOD, OTHER_CLASS, SUCCESS, Outcome
 from vesalius.stages.serve.store import Missing
 
-BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {'multipart/related; type="application/dicom"': {"schema": {"type": "string"}},
-                                                                        DICOM: {"schema": {"type": "string", "format": "binary"}}}}}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {"multipart/related": BINARY, DICOM: BINARY}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     202: {"description": "Some objects were refused; see FailedSOPSequence."}, 400: {"description": "No object in the request."},
     409: {"description": "Every object was refused."}, 415: {"description": "No DICOM."}, 503: {"description": "The disk is full."}}
