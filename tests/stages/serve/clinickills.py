@@ -10,11 +10,13 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Limits, Peer, Route
 from vesalius.stages.serve.store import Store
 
-READING_S = 0.03
-PRELOADED = ["stages.serve.clinicnode"]
+READING_S, PACS_S = 0.03, 0.05
+PATIENCE_S = 10.0
+PRELOADED = ["stages.serve.clinickills"]
 
 
 @dataclass
@@ -65,12 +68,11 @@ def site_of(folder: Path, dicom_port: int, pacs_port: int, each: int) -> Any:
                    release="automatic", release_signed_by="test", release_reason="test", limits=Limits(retry_first_s=0.05, retry_last_s=0.5))
 
 
-def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each: int = 4, longest_s: float = 0.5, wait_s: float = 60.0) -> Outcome:
+def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each: int = 4, longest_s: float = 0.1, wait_s: float = 60.0) -> Outcome:
     """Kill the service ``kills`` times while ``senders`` send series of ``each`` instances, then let it finish and check."""
     chance, begun = random.Random(seed), time.monotonic()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    pacs, port = Pacs(), free_port()
+    context = _forking()
+    pacs, port = Pacs(delay_s=PACS_S), free_port()
     enough = threading.Event()
     traffic = [Traffic(port, k, each, enough) for k in range(senders)]
     process = _started(context, folder, port, pacs.port, each)
@@ -80,9 +82,10 @@ def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each:
             sender.start()
         for _ in range(kills):
             until(lambda: listens(port), wait_s)
-            time.sleep(chance.uniform(0.01, longest_s))
-            during[_doing(folder)] += 1
+            _meanwhile(traffic, chance.randint(0, 3 * each), chance.uniform(0.0, longest_s))
             os.kill(process.pid, signal.SIGKILL)
+            for name in _doing(folder):
+                during[name] += 1
             process.join()
             process = _started(context, folder, port, pacs.port, each)
         enough.set()
@@ -99,6 +102,30 @@ def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each:
         pacs.close()
     acked = sum(len(sender.acked) for sender in traffic)
     return Outcome(kills, len(series), acked, sum(sender.tried for sender in traffic) - acked, during, round(time.monotonic() - begun, 1), faults)
+
+
+def _meanwhile(traffic: Sequence[Traffic], requests: int, seconds: float) -> None:
+    """Let so many requests begin and so much time pass: on a busy machine too a kill falls into work."""
+    before, deadline = sum(sender.tried for sender in traffic), time.monotonic() + PATIENCE_S
+    while sum(sender.tried for sender in traffic) < before + requests and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(seconds)
+
+
+def _forking() -> Any:
+    """A fork server that has imported everything. It finds the modules by the environment only, and swallows it when it does not."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return context
 
 
 def _started(context: Any, folder: Path, port: int, pacs_port: int, each: int) -> Any:
@@ -144,18 +171,16 @@ class Traffic(threading.Thread):
         return items
 
 
-def _doing(folder: Path) -> str:
+def _doing(folder: Path) -> list[str]:
     """What the service has on its hands at this moment, for the record."""
-    if any((folder / "inbox").iterdir()):
-        return "receive"
     store = Store(f"sqlite:///{folder / 'vesalius.db'}", folder)
     try:
         counts = store.counts()
     finally:
         store.close()
-    if counts["jobs"].get("running") or counts["jobs"].get("queued"):
-        return "read"
-    return "send" if counts["outgoing"].get("waiting") else "idle"
+    busy = {"receive": any((folder / "inbox").iterdir()), "read": counts["jobs"].get("running") or counts["jobs"].get("queued"),
+            "send": counts["outgoing"].get("waiting")}
+    return [name for name, value in busy.items() if value] or ["idle"]
 
 
 def _settled(folder: Path, series: int, pacs: Pacs, wait_s: float) -> list[str]:
