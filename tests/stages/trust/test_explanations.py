@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from stages.boxed.boxstandin import Blobs
-from stages.explain.test_warrant import Finds
+from stages.explain.test_warrant import SEED, Finds
 from stages.trust.runs import BINARY, finished
 from vesalius.core.cohort import Case, MarkedBox, MaskFile, Source
 from vesalius.core.reads import Reads, TileReads
@@ -23,11 +23,14 @@ from vesalius.core.target import TargetSpec
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
+from vesalius.stages.explain.questions import method_of
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.pictured import pictured, warranted
 from vesalius.stages.report.trust_explanations import explanations as section
 from vesalius.stages.trust import _asked
+from vesalius.stages.trust import explanations as trusted
 from vesalius.stages.trust._asked import questions_of
+from vesalius.stages.trust._instead import instead_of
 from vesalius.stages.trust._mapwords import said
 from vesalius.stages.trust.base import Trust
 from vesalius.stages.trust.explanations import explanations, warranted_maps
@@ -115,6 +118,22 @@ def test_the_pointing_game_is_played_where_lesions_are_marked(tmp_path: Path) ->
     trust, regions = whole_run(tmp_path)
     made = warranted_maps(trust, regions.get)["methods"]["gradcam"]["pointing"]
     assert made["hits"]["value"] > 0.8 and made["chance"] < 0.2 and made["passes"]
+
+
+def test_where_a_shown_map_fails_one_that_passed_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust, _ = whole_run(tmp_path)
+    trust.seed = SEED
+    monkeypatch.setattr(trusted, "methods_of", lambda *_: {"gradcam": lambda _, q: torch.zeros_like(q.x[0, 0]), "gradcam++": method_of("gradcam")})
+    trust.run.explain.mkdir()
+    maps = [{"method": "gradcam", "file": "00_gradcam.png"}]
+    atomic_json(trust.run.explain / "cases.json", [{"id": trust.frame["id"][9], "role": "best", "label": "ill", "image": "00.png", "maps": maps}])
+    found = explanations(trust)
+    assert found["instead"] == "gradcam++" and found["methods"]["gradcam"]["why"] == ["empty"]
+    assert found["sentences"][-1]["en"] == "Grad-CAM++ passed its tests and is shown instead." and "代为显示" in found["sentences"][-1]["zh"]
+    case, = json.loads((trust.run.explain / "cases.json").read_text())
+    assert [each["method"] for each in case["maps"]] == ["gradcam", "gradcam++", "nearest"] and (trust.run.explain / "00_gradcam++.png").is_file()
+    assert instead_of({"gradcam": warrant(True), "rise": warrant(True)}, ("gradcam",)) is None
+    assert instead_of({"gradcam": warrant(False), "rise": warrant(True, False)}, ("gradcam",)) is None
 
 
 def test_few_patients_are_said_to_be_few(tmp_path: Path) -> None:

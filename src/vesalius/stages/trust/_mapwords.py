@@ -24,9 +24,13 @@ WHY: dict[str, Words] = {
 }
 
 
-def said(methods: Mapping[str, dict[str, Any]], by_default: Sequence[str]) -> list[dict[str, str]]:
-    """A sentence for each kind of map that the report would show."""
-    return [_of(name, methods[name]) for name in by_default if name in methods]
+def said(methods: Mapping[str, dict[str, Any]], by_default: Sequence[str], instead: str | None = None) -> list[dict[str, str]]:
+    """A sentence for each kind of map that the report would show, and one for the kind that is shown instead."""
+    told = [_of(name, methods[name]) for name in by_default if name in methods]
+    if instead is None:
+        return told
+    en, zh = NAMES.get(instead, (instead, instead))
+    return [*told, sentence("explanations-instead", "info", f"{en} passed its tests and is shown instead.", f"{zh}通过检验，因此代为显示。")]
 
 
 def _of(name: str, found: Mapping[str, Any]) -> dict[str, str]:

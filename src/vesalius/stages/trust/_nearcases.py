@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import torch
 
 from vesalius.core.target import missing
 from vesalius.errors import OptionError
@@ -19,8 +20,9 @@ from vesalius.stages.trust.base import Trust
 from vesalius.storage import atomic_json, atomic_write
 
 KINDS = ("binary", "multiclass", "ordinal")
-MOST_TRAINING = 600
-"""Training images that are compared with; drawn where there are more."""
+MOST_TRAINING, LATE = 600, 100
+"""Training images that are compared with; drawn where there are more. The second when the time of the test is over."""
+BATCH = 16
 MOST_CLASSES = 4
 """Classes of which a neighbour is shown: the answer's, the truth's and the nearest of the others."""
 METHOD = "nearest"
@@ -51,11 +53,12 @@ def add_nearest(trust: Trust) -> dict[str, Any] | None:
 def _training(trust: Trust) -> np.ndarray:
     known = np.array([not missing(label) for label in trust.frame["label"]]) & (trust.frame["split"] == "train").to_numpy()
     rows = np.flatnonzero(known)
-    return np.sort(generator(trust.seed, "nearest").permutation(rows)[:MOST_TRAINING])
+    return np.sort(generator(trust.seed, "nearest").permutation(rows)[: MOST_TRAINING if trust.left_s > 0 else LATE])
 
 
 def _features(mapping: Mapping, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([features_of(mapping.network, mapping.encode_array(np.asarray(images[row]))[None]) for row in rows])
+    parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+    return np.concatenate([features_of(mapping.network, torch.stack([mapping.encode_array(np.asarray(images[row])) for row in part])) for part in parts])
 
 
 def _add(trust: Trust, case: dict[str, Any], space: Space, rows: np.ndarray, own: int) -> None:

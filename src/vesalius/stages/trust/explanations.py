@@ -12,6 +12,7 @@ from vesalius.stages.baselines.base import Task
 from vesalius.stages.explain.columns import column_importance
 from vesalius.stages.explain.warrant import LEAST_CASES, warrants_of
 from vesalius.stages.trust._asked import SHOWN, Region, methods_of, questions_of
+from vesalius.stages.trust._instead import add_instead, instead_of
 from vesalius.stages.trust._mapwords import said
 from vesalius.stages.trust._nearcases import add_nearest
 from vesalius.stages.trust.base import Trust, not_for, trust_part
@@ -25,12 +26,15 @@ FEW = (f"The test set has fewer than {LEAST_CASES} patients whose maps could be 
 def explanations(trust: Trust) -> dict[str, Any]:
     """See `warranted_maps`; the pictures of nearest cases and the importance of columns come with it where they have a meaning."""
     found = warranted_maps(trust)
+    if found.get("instead"):
+        add_instead(trust, found["instead"])
     near, columns = add_nearest(trust), _columns(trust)
     return found | ({"nearest": near} if near else {}) | ({"columns": columns} if columns else {})
 
 
 def warranted_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]:
-    """``{"applies", "of": whole|tiles|boxes, "methods": {NAME: warrant}, "by_default": [NAME], "n_cases", "sentences"}``.
+    """``{"applies", "of": whole|tiles|boxes, "methods": {NAME: warrant}, "by_default": [NAME], "n_cases", "instead": NAME or None,
+    "sentences"}``; ``instead`` is shown where one of those by default has failed.
 
     Parameters
     ----------
@@ -44,10 +48,11 @@ def warranted_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]
     made = warrants_of(network, questions, methods, seed=trust.seed, limit_s=trust.left_s, progress=trust.progress)
     by_default = SHOWN[reading]
     kept = {name: plain(each) for name, each in made.items() if name in by_default or each["why"] not in (["unfit"], ["time"])}
-    record = {"of": reading, "n_cases": len(questions), "by_default": list(by_default), "methods": kept}
+    instead = instead_of(kept, by_default) if reading == "whole" else None
+    record = {"of": reading, "n_cases": len(questions), "by_default": list(by_default), "methods": kept, "instead": instead}
     trust.run.explain.mkdir(parents=True, exist_ok=True)
     atomic_json(trust.run.explain / WARRANT, {"schema": 1} | record)
-    return {"applies": True, **record, "sentences": said(kept, by_default)}
+    return {"applies": True, **record, "sentences": said(kept, by_default, instead)}
 
 
 def _columns(trust: Trust) -> list[dict[str, Any]] | None:
