@@ -164,3 +164,13 @@ def test_real_radiographs(shared_data: Path) -> None:
         study = open_study(source(path))
         assert study.image.shape == (1, 512, 512)
         assert study.image.std() > 20
+
+
+def test_a_chunk_is_as_long_as_it_states(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"IDAT") - 4
+    data[place : place + 4] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="truncated or damaged.*2,147,483,647 bytes of a chunk"):
+        open_study(source(path))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -67,3 +69,24 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="no column 'diagnosys'.*expected 'diagnosis', got image, diagnosis; correct --label"):
         read_sheet(path).column("diagnosys", "--label")
     assert read_sheet(path).column("Diagnosis", "--label") == "diagnosis"
+
+
+def test_a_small_xlsx_that_claims_to_be_huge_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("xl/worksheets/sheet1.xml", bytes(2**28 + 1))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(LabelError, match="table cannot be read.*got ValueError"):
+        read_sheet(path)
+
+
+def test_any_damage_of_a_table_is_one_error(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"image": ["a.png"] * 20, "label": ["cat", "dog"] * 10})
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    frame.to_parquet(tmp_path / "t.parquet", compression=None)
+    for name in ("t.xlsx", "t.parquet"):
+        whole = (tmp_path / name).read_bytes()
+        for place in range(4, len(whole) - 8, max(1, len(whole) // 60)):
+            (tmp_path / name).write_bytes(whole[:place] + b"\xff\xfe\xfd" + whole[place + 3 :])
+            with contextlib.suppress(LabelError):
+                read_sheet(tmp_path / name)

@@ -7,9 +7,10 @@ Pictures state no trustworthy spacing (dots per inch are a printer's), so that `
 from __future__ import annotations
 
 import logging
+import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -49,7 +50,9 @@ class Raster(Format):
     def read(cls, source: Source) -> Study:
         path = Path(source.path)
         with path.open("rb") as opened:
-            if _is_deep_png(opened.read(33)):
+            head = opened.read(33)
+            _whole_chunks(opened, head, source.path)
+            if _is_deep_png(head):
                 return _study(imagecodecs.png_decode(path.read_bytes()), source, {})
             opened.seek(0)
             with Image.open(opened) as picture:
@@ -104,6 +107,18 @@ class Tiff(Format):
 def _is_deep_png(head: bytes) -> bool:
     """Whether it is a PNG of 16 bits with colour or alpha, which Pillow would cut to 8 bits (colour types: W3C PNG 11.2.1)."""
     return len(head) == 33 and head.startswith(PNG_SIGNATURE) and head[24] == 16 and head[25] in (2, 4, 6) and _png_bounded(head)
+
+
+def _whole_chunks(opened: BinaryIO, head: bytes, where: str) -> None:
+    """A PNG's chunks are as long as they state: decoders take memory for what they state. Ends at the first one of another kind."""
+    place, size = len(PNG_SIGNATURE), opened.seek(0, os.SEEK_END) if head.startswith(PNG_SIGNATURE) else 0
+    while place + 8 <= size:
+        opened.seek(place)
+        length, name = struct.unpack(">L4s", opened.read(8))
+        if name.isalpha() and place + 12 + length > size:
+            raise FormatError("the picture is truncated or damaged", where=where, expected=f"{length:,} bytes of a chunk", got=f"{size - place - 8:,}",
+                              do="fetch it again, or leave it out")
+        place = size if name == b"IEND" or not name.isalpha() else place + 12 + length
 
 
 def _png_bounded(head: bytes) -> bool:

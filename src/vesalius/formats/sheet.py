@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "sex": ("sex", "gender", "patient_sex", "patient_gender", "patientsex", "性别"),
     "age": ("age", "patient_age", "patientage", "age_years", "age_approx", "年龄"),
 }
+MOST_UNPACKED = 2**28
 CANONICAL = ("site", "sex", "age")
 """Columns that other parts ask for by name; the rest keep theirs."""
 
@@ -68,11 +70,8 @@ def read_sheet(path: Path) -> Sheet:
     ------
     LabelError: it is empty, damaged, or names a column twice.
     """
-    try:
+    with _reading(path):
         frame = _frame(path)
-    except (ValueError, OSError, KeyError, UnicodeError, ImportError, csv.Error) as error:
-        raise LabelError("the table cannot be read", where=path, expected="CSV, TSV, Parquet or XLSX with a line of column names", got=type(error).__name__,
-                         do="save it again as CSV in UTF-8") from error
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     doubled = sorted({name for name in frame.columns if list(frame.columns).count(name) > 1})
     if doubled:
@@ -80,7 +79,19 @@ def read_sheet(path: Path) -> Sheet:
     if frame.empty:
         raise LabelError("the table has no rows", where=path, expected="a row for each image", got=f"the columns {', '.join(frame.columns[:8])}",
                          do="fill it in")
-    return Sheet(texts(frame), str(path), roles_of(list(frame.columns)))
+    with _reading(path):
+        held = texts(frame)
+    return Sheet(held, str(path), roles_of(list(frame.columns)))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Readers of tables raise anything on broken files; all of it becomes the one error for the user."""
+    try:
+        yield
+    except Exception as error:
+        raise LabelError("the table cannot be read", where=path, expected="CSV, TSV, Parquet or XLSX with a line of column names", got=type(error).__name__,
+                         do="save it again as CSV in UTF-8") from error
 
 
 def texts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,11 +104,20 @@ def _frame(path: Path) -> pd.DataFrame:
     if suffix == ".parquet":
         return pd.read_parquet(path)
     if suffix == ".xlsx":
+        _unpacked_bounded(path)
         return pd.read_excel(path, dtype=object)
     text = _text(path)
     header = text.splitlines()[0] if text.strip() else ""
     separator = "\t" if suffix == ".tsv" else max(SEPARATORS, key=header.count)
     return pd.read_csv(path, dtype=str, sep=separator, keep_default_na=False, encoding=_encoding(path), skipinitialspace=True)
+
+
+def _unpacked_bounded(path: Path) -> None:
+    """An XLSX is a zip: a small one may claim to hold terabytes."""
+    with zipfile.ZipFile(path) as opened:
+        size = sum(entry.file_size for entry in opened.infolist())
+    if size > MOST_UNPACKED:
+        raise ValueError(f"{size:,} bytes when unpacked")
 
 
 def _encoding(path: Path) -> str:

@@ -59,6 +59,12 @@ def test_text_in_the_middle_in_16_bits_and_in_colour_is_found() -> None:
     assert text_boxes(np.asarray(picture))
 
 
+def test_values_of_32_bits_take_no_table_of_all_values() -> None:
+    image = np.random.default_rng(0).integers(0, 2**32 - 1, (40, 60), dtype=np.uint32)
+    image[0, :2] = 0, 2**32 - 1
+    assert text_boxes(image) == []
+
+
 def test_anatomy_is_no_text() -> None:
     assert text_boxes(ground("body")) == [] and text_boxes(np.zeros((40, 40), np.uint8)) == []
     assert text_boxes(np.random.default_rng(0).integers(0, 4096, (256, 256)).astype(np.uint16)) == []

@@ -20,7 +20,7 @@ WIDEST = 6.0
 """Letters that touch are one part: it may be so many heights wide."""
 LEAST_LETTERS, MOST_PARTS, SPIKES = 3, 3000, 4
 SPIKE_TIMES, SPIKE_LEAST = 6, 40
-MARGIN = 3
+MARGIN, MOST_VALUES = 3, 2**17
 RANGE = (0.1, 99.9)
 CONTRAST, MOST_UNREST = 0.25, 0.5
 LEAST_INK, MOST_INK, MOST_SHARE = 0.06, 0.7, 0.25
@@ -72,12 +72,20 @@ def _narrow(grey: np.ndarray) -> Iterator[np.ndarray]:
 
 def _spikes(grey: np.ndarray, low: int, high: int) -> list[int]:
     """Values that are far more frequent than the values beside them that occur at all; neither the lowest nor the highest."""
+    held, counts = _counted(grey, low, high)
+    strength = counts / np.maximum(ndimage.median_filter(counts.astype(float), 9, mode="nearest"), 1)
+    strength[(counts < SPIKE_LEAST) | (held == low) | (held == high)] = 0
+    best = np.argsort(strength)[::-1][:SPIKES]
+    return [int(held[place]) for place in best if strength[place] >= SPIKE_TIMES]
+
+
+def _counted(grey: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values that occur, ascending, and how often; a table of all between them only where that is small."""
+    if high - low > MOST_VALUES:
+        return np.unique(grey, return_counts=True)
     counts = np.bincount(grey.ravel().astype(np.int64) - low, minlength=high - low + 1)
     held = np.flatnonzero(counts)
-    strength = counts[held] / np.maximum(ndimage.median_filter(counts[held].astype(float), 9, mode="nearest"), 1)
-    strength[(counts[held] < SPIKE_LEAST) | (held == 0) | (held == high - low)] = 0
-    best = np.argsort(strength)[::-1][:SPIKES]
-    return [int(held[place]) + low for place in best if strength[place] >= SPIKE_TIMES]
+    return held + low, counts[held]
 
 
 def _lines(core: np.ndarray, grey: np.ndarray, spread: float) -> list[Box]:
