@@ -1,7 +1,9 @@
 """Prediction and jobs over HTTP: forms and plain bodies, refusals, the full queue, kept jobs that become findings, FHIR."""
 
 import io
+import struct
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -43,8 +45,15 @@ def test_requests_without_sense_are_told(client):
 
 
 def test_a_dicom_bomb_is_refused_before_it_is_parsed(client):
-    answer = client.post("/v1/predict", content=film()[:400], headers={"Content-Type": "application/dicom"})
+    meta = b"\x02\0\x10\0UI" + struct.pack("<H", 22) + b"1.2.840.10008.1.2.1.99"
+    blown = zlib.compressobj(9, zlib.DEFLATED, -15)
+    zeros = b"\x09\0\x10\x10OB\0\0" + struct.pack("<L", 100 * 2**20)
+    body = blown.compress(zeros) + b"".join(blown.compress(bytes(2**20)) for _ in range(100)) + blown.flush()
+    bomb = bytes(128) + b"DICM" + b"\x02\0\0\0UL\x04\0" + struct.pack("<L", len(meta)) + meta + body
+    assert len(bomb) < 200_000
+    answer = client.post("/v1/predict", content=bomb, headers={"Content-Type": "application/dicom"})
     assert answer.status_code == 422 and answer.headers["Content-Type"] == "application/problem+json"
+    assert "67,108,864" in answer.text or "64" in answer.text, answer.text
 
 
 def test_an_input_that_kills_its_reader_is_bad_input_and_others_are_read(client, service):
