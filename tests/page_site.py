@@ -167,7 +167,7 @@ def full(folder: Path) -> tuple[Hospital, dict[str, str]]:
                                      label="right lung|left lung|nodule", probability=None, measurements=sizes, urgency=1.0), image, mask=labels)
     refusal = [{"code": "not-a-chest", "en": "This is not a chest film: it lies far from every training image.", "zh": "这不是胸片：与所有训练影像相距甚远。"}]
     silent = {"label": "", "probability": None, "scores": {}, "set": None, "abstain": True, "calibration": None}
-    ids["refused"] = hospital.add(document(**silent, study_uid="1.2.6", patient={"id": "P4", "name": "", "sex": "O"}, refused=refusal, urgency=0.5), film(0.0))
+    ids["refused"] = hospital.add(document(**silent, study_uid="1.2.6", patient={"id": "P4", "name": None, "birth_date": None, "sex": None, "age": None}, refused=refusal, urgency=0.5), film(0.0))
     grades = {"name": "grades", "hash": "12" * 32, "kind": "ordinal", "classes": ["none", "mild", "severe"]}
     unsure = {"scores": {"none": 0.39, "mild": 0.41, "severe": 0.2}, "set": ["none", "mild", "severe"], "abstain": True, "urgency": 0.5}
     ids["unsure"] = hospital.add(document(**unsure, study_uid="1.2.7", patient={"id": "P5", "name": "Poe^Ann"}, model=grades, label="mild", probability=0.41),

@@ -7,8 +7,8 @@ export function byUrgency(a: Row, b: Row): number {
 }
 
 /** "Doe^Jane^^Dr" (PS3.5, PN) as "Doe, Jane"; of several representations the first is taken ("Wang^Xiaodong=王^小東"). */
-export function personName(name: string, zh = false): string {
-  const groups = name.split("=");
+export function personName(name: string | null, zh = false): string {
+  const groups = (name ?? "").split("=");
   const chosen = (zh ? groups[1] : groups[0]) || groups.find((group) => group.length > 0) || "";
   const [family = "", given = "", middle = ""] = chosen.split("^").map((part) => part.trim());
   const ideographic = /\p{Script=Han}/u.test(family);

@@ -37,7 +37,15 @@ export class Reading {
       return;
     }
     if (!this.root.isConnected) return;
-    this.show(finding);
+    try {
+      this.show(finding);
+    } catch (error) {
+      // A document that this page does not understand must not look like one that is still on its way.
+      console.error(error);
+      const why = error instanceof Error ? error.message : String(error);
+      clear(this.root, h("p", { role: "alert", text: () => word("failed", { why }) }), this.way("#/", "back"));
+      return;
+    }
     await Promise.all([this.stage?.start(), this.findPriors()]);
   }
 

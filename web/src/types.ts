@@ -6,8 +6,8 @@ export interface Said {
 }
 
 export interface Patient {
-  id: string;
-  name: string;
+  id: string | null;
+  name: string | null;
   birth_date?: string | null;
   sex?: string | null;
   age?: string | number | null;

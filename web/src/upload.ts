@@ -78,10 +78,10 @@ export class UploadPanel {
   }
 }
 
-/** Files of a drop, those within folders too. */
+/** Files of a drop, those within folders too. All items are asked at once: they are gone when the event is over. */
 async function filesOf(dropped: DataTransfer | null): Promise<File[]> {
-  const entries = [...(dropped?.items ?? [])].map((item) => item.webkitGetAsEntry());
-  const found = await Promise.all(entries.map((entry) => (entry ? within(entry) : [])));
+  const items = [...(dropped?.items ?? [])].map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  const found = await Promise.all(items.map(({ entry, file }) => (entry ? within(entry) : file ? [file] : [])));
   return found.flat();
 }
 

@@ -102,7 +102,7 @@ export class Worklist {
     });
     const cells = [
       h("td", { class: "col-urgency" }, meter, h("span", { class: "number", text: percent(row.urgency) })),
-      h("td", { class: "col-patient" }, link, h("span", { class: "small", text: row.patient.id })),
+      h("td", { class: "col-patient" }, link, h("span", { class: "small", text: row.patient.id ?? "" })),
       h("td", { class: "col-date", text: dicomDate(row.study_date) }),
       h("td", { class: "col-study", text: study }),
       h("td", { class: "col-finding" }, ...this.verdict(row)),

@@ -18,7 +18,7 @@ describe("facts of DICOM", () => {
     expect(personName("Zhang^Xiaoming=张^小明")).toBe("Zhang, Xiaoming");
     expect(personName("Zhang^Xiaoming=张^小明", true)).toBe("张小明");
     expect(personName("=张^小明")).toBe("张小明");
-    expect(personName("")).toBe("");
+    expect([personName(""), personName(null)]).toEqual(["", ""]);
   });
 
   it("reads dates", () => {

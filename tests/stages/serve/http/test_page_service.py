@@ -44,7 +44,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, 
     server = Server(make_app(service), site)
     server.start()
     try:
-        until(lambda: all(service.engine.ready().values()), 120)
+        until(lambda: all(service.engine.ready().values()), 240)
         yield service, f"http://127.0.0.1:{server.port}"
     finally:
         server.stop()
@@ -65,7 +65,7 @@ def test_a_dropped_picture_is_read_and_accepted(browser: Any, clinic: tuple[Serv
         page.keyboard.press("Enter")
         page.locator(".upload").wait_for()
         page.evaluate(DROP, [".upload", "../../film.png", data])
-        page.locator(".upload").get_by_role("link", name="Open").click(timeout=60_000)
+        page.locator(".upload").get_by_role("link", name="Open").click(timeout=120_000)
         page.locator(".canvas[data-ready]").wait_for()
         page_browser.keep(page, "uploaded")
         assert page.locator(".verdict strong").inner_text() in ("healthy", "ill", "unclear")
