@@ -32,6 +32,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NOT_FOR_READING = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation, which is a finding and not an image",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation (label map), which is a finding and not an image",
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose, not an image",
     "1.2.840.10008.1.3.10": "a DICOMDIR, which is an index of other files",
 }
