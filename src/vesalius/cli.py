@@ -110,7 +110,9 @@ def predict(
     data: Annotated[Path, typer.Argument(help="File, folder or DICOM series.")],
     out: Annotated[Path, typer.Option(help="Folder for findings.csv, findings.json and pictures.")] = Path("findings"),
     pictures: Annotated[int, typer.Option(help="Heat maps for so many studies.")] = 50,
-    method: Annotated[str, typer.Option(help="Explanation: gradcam or occlusion.")] = "gradcam",
+    method: Annotated[
+        str | None, typer.Option(help="Heat maps: gradcam, gradcam++, integrated-gradients, occlusion, rise, attention-rollout; drise for boxes."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     write: Annotated[str, typer.Option(help="Masks: nifti, png, dicom-seg, rtstruct; boxes: coco, csv, png, dicom-sr; what suits when left out.")] = "",
     gaps: Gaps = None,

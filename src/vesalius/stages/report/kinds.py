@@ -13,6 +13,7 @@ from vesalius.stages.report import (
     trust_attention,
     trust_conformal,
     trust_doubtful,
+    trust_explanations,
     trust_leak,
     trust_selective,
     trust_shortcuts,
@@ -33,8 +34,8 @@ class Layout:
 
 
 TRUST = (
-    trust_leak.leak, trust_shortcuts.shortcuts, trust_attention.attention, trust_sites.sites, trust_subgroups.subgroups, trust_subgroups.noise,
-    trust_conformal.conformal, trust_selective.selective, trust_doubtful.doubtful,
+    trust_leak.leak, trust_shortcuts.shortcuts, trust_attention.attention, trust_explanations.explanations, trust_sites.sites, trust_subgroups.subgroups,
+    trust_subgroups.noise, trust_conformal.conformal, trust_selective.selective, trust_doubtful.doubtful,
 )
 """Can this number be believed? Each is there when ``trust.json`` has its part."""
 HEAD = (sections.results, sections.curves)
