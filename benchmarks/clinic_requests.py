@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 import uvicorn
 from fastapi import FastAPI, UploadFile
@@ -108,14 +109,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(kind: str, model: Path, folder: Path, queue: int) -> Iterator[int]:
-    """A server in a process of its own, ready; its port."""
+def started(kind: str, model: Path, folder: Path, queue: int) -> Iterator[tuple[int, int]]:
+    """A server in a process of its own, ready; its port and the process's id."""
     port = free_port()
     words = [sys.executable, __file__, "--role", kind, "--model", str(model), "--port", str(port), "--folder", str(folder), "--queue", str(queue)]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    process = subprocess.Popen(words, stdin=subprocess.PIPE)
     try:
         until_ready(port, "/health/ready" if kind == "ours" else "/openapi.json", process)
-        yield port
+        yield port, process.pid
     finally:
         if process.stdin:
             process.stdin.close()
@@ -183,6 +184,12 @@ def figures(taken: list[float], seconds: float) -> dict[str, float]:
     return {"requests_per_s": len(taken) / seconds, "p50_ms": float(p[0]), "p99_ms": float(p[1]), "n": len(taken)}
 
 
+def cpu_of(pid: int) -> float:
+    """Seconds of processor time of a process and all below it."""
+    held = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in held)
+
+
 def same_answers(ports: dict[str, int], request: bytes) -> float:
     """Largest difference of a probability between the two servers."""
     async def both() -> list[dict[str, float]]:
@@ -202,17 +209,19 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     requests = [request_of(each) for each in pictures(16, args.size)]
     rounds: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
     with started("plain", folder / "run", folder / "site", args.queue) as plain, started("ours", folder / "run", folder / "site", args.queue) as ours:
-        ports = {"plain": plain, "ours": ours}
+        ports, pids = {"plain": plain[0], "ours": ours[0]}, {"plain": plain[1], "ours": ours[1]}
         apart = same_answers(ports, requests[0])
         for port in ports.values():
             asyncio.run(load_of(port, requests, args.clients, WARM_S))
         for i in range(args.rounds):
             for name in ("plain", "ours") if i % 2 == 0 else ("ours", "plain"):
+                before = cpu_of(pids[name])
                 taken, codes, seconds = asyncio.run(load_of(ports[name], requests, args.clients, args.seconds))
-                rounds[name].append(figures(taken, seconds) | {"ok": codes[200] / sum(codes.values())})
+                spent = {"ok": codes[200] / sum(codes.values()), "cpu_ms": (cpu_of(pids[name]) - before) / len(taken) * 1000}
+                rounds[name].append(figures(taken, seconds) | spent)
                 print(f"round {i + 1} {name:5}  " + "  ".join(f"{key} {value:.4g}" for key, value in rounds[name][-1].items()), flush=True)
-        _, codes, _ = asyncio.run(load_of(ours, requests, args.queue * 2, args.seconds))
-        after, well, seconds = asyncio.run(load_of(ours, requests, 8, 2.0))
+        _, codes, _ = asyncio.run(load_of(ports["ours"], requests, args.queue * 2, args.seconds))
+        after, well, seconds = asyncio.run(load_of(ports["ours"], requests, 8, 2.0))
     middle = {name: {key: float(np.median([each[key] for each in held])) for key in held[0]} for name, held in rounds.items()}
     ratio = middle["ours"]["requests_per_s"] / middle["plain"]["requests_per_s"]
     return {"network": args.network, "size": args.size, "clients": args.clients, "rounds": rounds, "median": middle, "ratio": ratio,
@@ -226,7 +235,8 @@ def told(made: dict) -> bool:
     print(f"\n{made['network']} {made['size']} x {made['size']}, {made['clients']} clients, {made['cores']} cores; medians of rounds")
     for name in ("plain", "ours"):
         each = made["median"][name]
-        print(f"  {name:6} {each['requests_per_s']:8.1f} requests/s   p50 {each['p50_ms']:7.0f} ms   p99 {each['p99_ms']:7.0f} ms   answered {each['ok']:.1%}")
+        print(f"  {name:6} {each['requests_per_s']:8.1f} requests/s   p50 {each['p50_ms']:7.0f} ms   p99 {each['p99_ms']:7.0f} ms   "
+              f"{each['cpu_ms']:.1f} ms of processor a request   answered {each['ok']:.1%}")
     print(f"  ratio {made['ratio']:.2f} (aim: at least {AIM}); largest difference of a probability {made['largest_difference']:.1e}")
     print(f"  overload: {made['overload']}; after it: {made['after_overload']}")
     met = made["ratio"] >= AIM and made["median"]["ours"]["p99_ms"] <= made["median"]["plain"]["p99_ms"] and made["largest_difference"] < CLOSE
