@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from stages.serve.clinickills import free_port, listens
+from stages.serve.clinickills import forking, free_port, listens
 from stages.serve.clinicnode import CT, Models, instance, site_at, until
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.store import Store
@@ -73,7 +72,7 @@ def sender(port: int, number: int, n: int, side: int, begin: Any, results: Any) 
 
 def measured(target: Any, folder: Path, n: int, senders: int, side: int) -> tuple[float, float, int]:
     """Instances a second until the last answer, and until the last row (ours); requests that were not answered by 0."""
-    context, port = multiprocessing.get_context("spawn"), free_port()
+    context, port = forking(), free_port()
     folder.mkdir(parents=True)
     node = context.Process(target=target, args=(str(folder), port), daemon=True)
     node.start()

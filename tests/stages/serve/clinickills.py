@@ -71,7 +71,7 @@ def site_of(folder: Path, dicom_port: int, pacs_port: int, each: int) -> Any:
 def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each: int = 4, longest_s: float = 0.1, wait_s: float = 60.0) -> Outcome:
     """Kill the service ``kills`` times while ``senders`` send series of ``each`` instances, then let it finish and check."""
     chance, begun = random.Random(seed), time.monotonic()
-    context = _forking()
+    context = forking()
     pacs, port = Pacs(delay_s=PACS_S), free_port()
     enough = threading.Event()
     traffic = [Traffic(port, k, each, enough) for k in range(senders)]
@@ -112,7 +112,7 @@ def _meanwhile(traffic: Sequence[Traffic], requests: int, seconds: float) -> Non
     time.sleep(seconds)
 
 
-def _forking() -> Any:
+def forking() -> Any:
     """A fork server that has imported everything. It finds the modules by the environment only, and swallows it when it does not."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))

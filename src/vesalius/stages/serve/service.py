@@ -59,8 +59,8 @@ class Service:
         self.receiver = Receiver(self.store, site.limits, self.wake)
         self.commitment = Commitment(site, self.store, self.receiver)
         self.scp = Scp(site, self.receiver, self.commitment, self._audit)
-        self.router, self.readings = Router(site, self.store), Readings(site, self.store, self.engine, self.wake)
-        self.sender = Sender(site, self.store, self.commitment)
+        self.router, self.readings = Router(site, self.store), Readings(site, self.store, self.engine, self.wake, self._audit)
+        self.sender = Sender(site, self.store, self.commitment, self._audit)
         self._hopeless: set[str] = set()
         self._turn, self._news, self._stopping = threading.Condition(), False, False
         self._thread = threading.Thread(target=self._run, name="vesalius-clinic", daemon=True)
@@ -97,7 +97,7 @@ class Service:
         if self._thread.is_alive():
             self._thread.join(grace_s + 10.0)
         self.sender.stop()
-        self.store.audit("vesalius", "stopped", "service")
+        self._audit("vesalius", "stopped", "service", "")
         self.store.close()
         os.close(self._lock)
 
@@ -176,6 +176,7 @@ class Service:
                 "free_bytes": free, "disk_low": free < LOW_DISK_BYTES, "counts": {name: dict(counter) for name, counter in counts.items()}}
 
     def _audit(self, who: str, action: str, subject: str, detail: str) -> None:
+        """What the service itself does; a full disk must not keep it from going on. (What people do is answered only after it is written.)"""
         try:
             self.store.audit(who, action, subject, detail)
         except RunError as error:

@@ -38,11 +38,11 @@ class Readings:
 
     Parameters
     ----------
-    wake: called, from any thread, when a tick has something to do.
+    wake: called, from any thread, when a tick has something to do. audit: called with who, action, subject and detail; it does not raise.
     """
 
-    def __init__(self, site: Site, store: Store, engine: Reads, wake: Callable[[], object] = lambda: None) -> None:
-        self.site, self.store, self.engine, self._wake = site, store, engine, wake
+    def __init__(self, site: Site, store: Store, engine: Reads, wake: Callable[[], object], audit: Callable[[str, str, str, str], object]) -> None:
+        self.site, self.store, self.engine, self._wake, self._audit = site, store, engine, wake, audit
         self.counts: Counter[str] = Counter()
         self._ended: queue.SimpleQueue[tuple[Job, Future[dict[str, Any]]]] = queue.SimpleQueue()
         self._running: dict[str, int] = dict.fromkeys(site.models, 0)
@@ -97,10 +97,10 @@ class Readings:
                 atomic_json(out / RECORD, document)
             leaving = self.leaving(job, [out / name for name in document.get("files", {}).get("objects", [])])
             self.store.finish(job.id, document, out, leaving if self.site.release == "automatic" and not document.get("refused") else ())
-            self.store.audit("vesalius", "read", f"finding {job.id}", job.model)
         except (RunError, DataError) as error:
-            self._failed(job, RunError(error.what))
+            self._failed(job, RunError(error.what, got=error.got))
             return
+        self._audit("vesalius", "read", f"finding {job.id}", job.model)
         self.counts["done"] += 1
 
     def leaving(self, job: Job, paths: Sequence[Path]) -> list[tuple[str, Path, str, str]]:
@@ -112,7 +112,7 @@ class Readings:
         """What is ours to mend is tried again, what kills its process is set aside, and an input that cannot be read is a finding that says so."""
         told = error.what if isinstance(error, VesaliusError) else type(error).__name__
         limits = self.site.limits
-        if isinstance(error, Busy) or (isinstance(error, RunError) and "disk is full" in told):
+        if isinstance(error, Busy) or (isinstance(error, RunError) and "disk is full" in str(error)):
             self.store.postpone(job.id, time.time() + BUSY_S)
         elif isinstance(error, (Died, OptionError)):
             self._aside(job, told)
@@ -127,7 +127,7 @@ class Readings:
 
     def _aside(self, job: Job, told: str) -> None:
         self.store.set_aside(job.id, told)
-        self.store.audit("vesalius", "set aside", f"job {job.id}", told)
+        self._audit("vesalius", "set aside", f"job {job.id}", told)
         self.counts["aside"] += 1
         log.error("a job was set aside: %s", told)
 

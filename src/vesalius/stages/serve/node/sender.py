@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vesalius.errors import FormatError, OptionError, RunError
 from vesalius.stages.serve.node.commitment import Commitment
@@ -25,8 +25,8 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)
 class Sender:
     """Threads for the peers that take results; `wake` when something was entered."""
 
-    def __init__(self, site: Site, store: Store, commitment: Commitment) -> None:
-        self.site, self.store, self.commitment = site, store, commitment
+    def __init__(self, site: Site, store: Store, commitment: Commitment, audit: Callable[[str, str, str, str], object]) -> None:
+        self.site, self.store, self.commitment, self._audit = site, store, commitment, audit
         self.counts: Counter[str] = Counter()
         self._woken = threading.Condition()
         self._news = 0
@@ -101,7 +101,7 @@ class Sender:
     def _noted(self, peer: Peer, item: Outgoing, sent: Sent) -> None:
         if sent.taken:
             self.store.sent(item.id)
-            self.store.audit("vesalius", "sent", f"finding {item.finding_id}", f"{peer.name} {item.sop_uid}")
+            self._audit("vesalius", "sent", f"finding {item.finding_id}", f"{peer.name} {item.sop_uid}")
             self.counts["sent"] += 1
         elif sent.status is None or sent.status in OUT_OF_RESOURCES or item.tries + 1 < self.site.limits.tries:
             self._again(item, sent.reason)
