@@ -43,6 +43,25 @@ def chest(spots: tuple[tuple[float, ...], ...] = ()) -> np.ndarray:
     return image
 
 
+def blocks(value: int, rest: int) -> np.ndarray:
+    """int16 [Z, Y, X]: ``rest`` everywhere but in the boxes of `NODULES`."""
+    image = np.full(SHAPE, rest, np.int16)
+    for box in NODULES:
+        image[tuple(slice(int(a), int(b)) for a, b in zip(box[:3], box[3:], strict=True))] = value
+    return image
+
+
+def turned() -> Grid:
+    """A grid of slices taken from left to right and tilted by ten degrees: x runs to the back and down, y down and forward, z to the right."""
+    tilt = np.deg2rad(10)
+    affine = np.eye(4)
+    affine[:3, 0] = np.array([0, np.cos(tilt), -np.sin(tilt)]) * SPACING[2]
+    affine[:3, 1] = np.array([0, -np.sin(tilt), -np.cos(tilt)]) * SPACING[1]
+    affine[:3, 2] = np.array([-1, 0, 0]) * SPACING[0]
+    affine[:3, 3] = (40, -30, 60)
+    return Grid(SHAPE, SPACING, affine)
+
+
 def film(bright: float) -> np.ndarray:
     """uint8 [Y, X]: darker to the left, a bright disc at the top right."""
     y, x = np.mgrid[:120, :96]
@@ -75,21 +94,23 @@ class Hospital:
         self.service = SimpleNamespace(site=site, store=self.store, release=lambda which, paths: self.released.append((which, list(paths))))
         self.n = 0
 
-    def add(self, facts: dict[str, Any], image: np.ndarray, mask: np.ndarray | None = None, heat: np.ndarray | None = None) -> str:
-        """Enter a finding as a job that has ended; its id. ``mask`` is uint8 on the image's own grid."""
+    def add(self, facts: dict[str, Any], image: np.ndarray, mask: np.ndarray | None = None, heat: np.ndarray | None = None, grid: Grid | None = None) -> str:
+        """Enter a finding as a job that has ended; its id. ``image`` is [(Z,) Y, X], or [Y, X, 3] in colour; ``mask`` is uint8 on the same grid."""
         self.n += 1
         job = self._job(f"1.2.826.{self.n}", facts)
         out = self.folder / "results" / job
-        grid = Grid.plain(image.shape, SPACING if image.ndim == 3 else (0.5, 0.5))
-        write_volume(out / "image.nii.gz", image[None], grid)
+        coloured = image.shape[-1] == 3
+        shape = image.shape[:2] if coloured else image.shape
+        grid = grid or Grid.plain(shape, SPACING if len(shape) == 3 else (0.5, 0.5))
+        write_volume(out / "image.nii.gz", np.moveaxis(image, -1, 0) if coloured else image[None], grid)
         files: dict[str, Any] = {"image": "image.nii.gz", "mask": None, "heat": None, "picture": "picture.png", "objects": []}
         for name, array in (("mask", mask), ("heat", heat)):
             if array is not None:
                 files[name] = f"{name}.nii.gz"
                 write_volume(out / files[name], array[None], grid)
-        flat = image if image.ndim == 2 else image[len(image) // 2]
+        flat = image if len(shape) == 2 else image[len(image) // 2]
         Image.fromarray(np.interp(flat, (flat.min(), flat.max()), (0, 255)).astype(np.uint8)).save(out / "picture.png")
-        told = facts | {"id": job, "files": files, "grid": {"shape": list(image.shape), "spacing_mm": list(grid.spacing_mm)}}
+        told = facts | {"id": job, "files": files, "grid": {"shape": list(shape), "spacing_mm": list(grid.spacing_mm)}}
         (out / "finding.json").write_text(json.dumps(told), "utf-8")
         self.store.finish(job, told, out)
         return job
@@ -143,36 +164,52 @@ def lungs(**facts: Any) -> dict[str, Any]:
 def full(folder: Path) -> tuple[Hospital, dict[str, str]]:
     """A hospital with one finding of each kind, and their ids by name."""
     hospital = Hospital(folder)
+    return hospital, _pictures(hospital) | _volumes(hospital)
+
+
+def _pictures(hospital: Hospital) -> dict[str, str]:
     disc = np.zeros((120, 96), np.float32)
     disc[15:45, 55:85] = 1.0
-    ids = {"prior": hospital.add(document(study_uid="1.2.1", study_date="20250601", label="normal", probability=0.8, urgency=0.2,
-                                          scores={"normal": 0.8, "pneumonia": 0.2}, set=["normal"]), film(0.2), heat=disc)}
+    old = {"study_date": "20250601", "label": "normal", "probability": 0.8, "urgency": 0.2, "scores": {"normal": 0.8, "pneumonia": 0.2}, "set": ["normal"]}
     notes = [{"code": "other-scanner", "en": "The scanner is unlike those of the training.", "zh": "该设备与训练所用设备不同。"}]
-    ids["film"] = hospital.add(document(study_uid="1.2.2", low=0.84, high=0.97, notes=notes), film(1.0), heat=disc)
-    box_model = {"name": "lung", "hash": "cd" * 32, "kind": "boxes", "classes": ["nodule", "mass"]}
-    boxes = [{"box": list(NODULES[0]), "label": "nodule", "score": 0.88, "risk": None, "size_mm": [15.0, 12.0, 12.0]},
-             {"box": list(NODULES[1]), "label": "mass", "score": 0.61, "risk": None, "size_mm": [10.0, 8.0, 8.0]}]
-    patient = {"id": "P2", "name": "Zhang^Xiaoming=张^小明", "birth_date": "19710405", "sex": "M", "age": "54"}
-    counts = [{"name": "count", "class": "nodule", "value": 1, "unit": "1"}]
-    ids["boxes"] = hospital.add(lungs(study_uid="1.2.4", patient=patient, model=box_model, label="nodule|mass", probability=0.88, boxes=boxes, urgency=0.88,
-                                      measurements=counts), chest(NODULES))
-    mask_model = {"name": "organs", "hash": "ef" * 32, "kind": "mask", "classes": ["right lung", "left lung", "nodule"]}
-    image = chest(NODULES)
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[(image < -800) & (image > -900)] = 1
-    labels[..., SHAPE[2] // 2 :] *= 2
-    labels[image == 60] = 3
-    sizes = [{"name": "volume", "class": "right lung", "value": 21034.5, "unit": "mm3"}, {"name": "volume", "class": "nodule", "value": 2340.0, "unit": "mm3"}]
-    ids["mask"] = hospital.add(lungs(study_uid="1.2.5", patient=patient | {"id": "P3", "name": "Roe^Richard"}, model=mask_model,
-                                     label="right lung|left lung|nodule", probability=None, measurements=sizes, urgency=1.0), image, mask=labels)
     refusal = [{"code": "not-a-chest", "en": "This is not a chest film: it lies far from every training image.", "zh": "这不是胸片：与所有训练影像相距甚远。"}]
-    silent = {"label": "", "probability": None, "scores": {}, "set": None, "abstain": True, "calibration": None}
-    ids["refused"] = hospital.add(document(**silent, study_uid="1.2.6", patient={"id": "P4", "name": None, "birth_date": None, "sex": None, "age": None}, refused=refusal, urgency=0.5), film(0.0))
+    silent = {"label": "", "probability": None, "scores": {}, "set": None, "abstain": True, "calibration": None, "refused": refusal, "urgency": 0.5}
+    nameless = {"id": "P4", "name": None, "birth_date": None, "sex": None, "age": None}
     grades = {"name": "grades", "hash": "12" * 32, "kind": "ordinal", "classes": ["none", "mild", "severe"]}
     unsure = {"scores": {"none": 0.39, "mild": 0.41, "severe": 0.2}, "set": ["none", "mild", "severe"], "abstain": True, "urgency": 0.5}
-    ids["unsure"] = hospital.add(document(**unsure, study_uid="1.2.7", patient={"id": "P5", "name": "Poe^Ann"}, model=grades, label="mild", probability=0.41),
-                                 film(0.5))
     ages = {"name": "age", "hash": "34" * 32, "kind": "regression", "classes": []}
     value = {"label": "54.2", "probability": None, "scores": {"age": 54.2}, "low": 47.0, "high": 61.5, "set": None, "calibration": None, "urgency": 0.5}
-    ids["age"] = hospital.add(document(**value, study_uid="1.2.8", patient={"id": "P6", "name": "Moe^Max"}, model=ages), film(0.5))
-    return hospital, ids
+    flags = {"name": "skin", "hash": "56" * 32, "kind": "multilabel", "classes": ["mole", "scar", "rash"]}
+    rosy = np.stack([film(1.0), film(0.0) // 2, film(0.0) // 3], -1)
+    seen = {"label": "mole", "probability": 0.7, "scores": {"mole": 0.7, "scar": 0.2, "rash": 0.1}, "set": None, "modality": "XC", "urgency": 0.1}
+    add = hospital.add
+    return {
+        "prior": add(document(**old, study_uid="1.2.1"), film(0.2), heat=disc),
+        "film": add(document(study_uid="1.2.2", low=0.84, high=0.97, notes=notes), film(1.0), heat=disc),
+        "refused": add(document(**silent, study_uid="1.2.6", patient=nameless), film(0.0)),
+        "unsure": add(document(**unsure, study_uid="1.2.7", patient={"id": "P5", "name": "Poe^Ann"}, model=grades, label="mild", probability=0.41), film(0.5)),
+        "age": add(document(**value, study_uid="1.2.8", patient={"id": "P6", "name": "Moe^Max"}, model=ages), film(0.5)),
+        "colour": add(document(**seen, study_uid="1.2.9", patient={"id": "P7", "name": "Loe^Kim"}, model=flags), rosy),
+    }
+
+
+def _volumes(hospital: Hospital) -> dict[str, str]:
+    zhang = {"id": "P2", "name": "Zhang^Xiaoming=张^小明", "birth_date": "19710405", "sex": "M", "age": "54"}
+    boxes = [{"box": list(NODULES[0]), "label": "nodule", "score": 0.88, "risk": None, "size_mm": [15.0, 12.0, 12.0]},
+             {"box": list(NODULES[1]), "label": "mass", "score": 0.61, "risk": None, "size_mm": [10.0, 8.0, 8.0]}]
+    counts = [{"name": "count", "class": "nodule", "value": 1, "unit": "1"}]
+    model = {"name": "lung", "hash": "cd" * 32, "kind": "boxes", "classes": ["nodule", "mass"]}
+    lung = {"model": model, "label": "nodule|mass", "probability": 0.88, "boxes": boxes}
+    ids = {"boxes": hospital.add(lungs(**lung, study_uid="1.2.4", patient=zhang, urgency=0.88, measurements=counts), chest(NODULES))}
+    for name, grid in (("straight", None), ("turned", turned())):
+        facts = lungs(**lung, study_uid=f"1.3.{len(ids)}", patient={"id": "P9", "name": name}, urgency=0.1)
+        ids[name] = hospital.add(facts, blocks(1000, -1000), mask=(blocks(2, 0) > 0).astype(np.uint8), grid=grid)
+    organs = {"name": "organs", "hash": "ef" * 32, "kind": "mask", "classes": ["right lung", "left lung", "nodule"]}
+    sizes = [{"name": "volume", "class": "right lung", "value": 21034.5, "unit": "mm3"}, {"name": "volume", "class": "nodule", "value": 2340.0, "unit": "mm3"}]
+    image = chest(NODULES)
+    labels = np.where((image < -800) & (image > -900), 1, 0).astype(np.uint8)
+    labels[..., SHAPE[2] // 2 :] *= 2
+    labels[image == 60] = 3
+    whole = {"label": "right lung|left lung|nodule", "probability": None, "measurements": sizes, "urgency": 1.0}
+    facts = lungs(**whole, study_uid="1.2.5", patient=zhang | {"id": "P3", "name": "Roe^Richard"}, model=organs)
+    return ids | {"mask": hospital.add(facts, image, mask=labels)}

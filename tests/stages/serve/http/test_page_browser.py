@@ -72,6 +72,11 @@ def grey(picture: np.ndarray, x: float, y: float) -> float:
     return float(picture[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean())
 
 
+def hue(picture: np.ndarray, x: float, y: float) -> int:
+    """How far from grey a pixel is: the largest channel minus the smallest."""
+    return int(np.ptp(picture[int(y), int(x)].astype(int)))
+
+
 def test_the_worklist_by_keys(shown: Ward) -> None:
     with page_browser.opened(shown.browser) as page:
         page.goto(shown.url)
@@ -94,23 +99,41 @@ def test_the_worklist_by_keys(shown: Ward) -> None:
         assert "The model refuses this study" in page.locator("tbody").inner_text()
 
 
-def test_boxes_lie_on_what_they_mark(shown: Ward) -> None:
+@pytest.mark.parametrize("name", ["straight", "turned"])
+def test_boxes_and_masks_lie_on_what_they_mark(shown: Ward, name: str) -> None:
+    """In every plane, also of tilted slices that were taken from left to right."""
     with page_browser.opened(shown.browser) as page:
-        shown.read(page, "boxes")
-        page.locator("select").first.select_option("lung")
+        shown.read(page, name)
         for plane in "123":
             page.keyboard.press(plane)
             page.keyboard.press("c")
-            page.locator(".boxlist .pick").first.click()
-            place = page.locator("g[data-box='0'] rect").first.bounding_box()
-            page.keyboard.press("x")  # the picture below without the outline
-            picture = page_browser.shot(page, f"boxes-{plane}")
+            page.locator(".boxlist .pick").nth(1).click()
+            place = page.locator("g[data-box='1'] rect").first.bounding_box()
+            page.keyboard.press("x")  # what lies below the outlines
+            coloured = page_browser.shot(page, f"{name}-{plane}")
+            page.keyboard.press("m")
+            plain = page_browser.shot(page, f"{name}-{plane}-plain")
+            page.keyboard.press("m")
             page.keyboard.press("x")
-            x, y, w, h = (place[name] for name in ("x", "y", "width", "height"))
-            inside = [grey(picture, x + w * fx, y + h * fy) for fx in (0.1, 0.9) for fy in (0.1, 0.9)]
-            assert min(inside) > 200, (plane, inside)
-            assert grey(picture, x - 8, y + h * 0.2) < 200, plane
+            x, y, w, h = (place[each] for each in ("x", "y", "width", "height"))
+            inside = [(x + w * fx, y + h * fy) for fx in (0.15, 0.85) for fy in (0.15, 0.85)]
+            outside = [(x - 7, y + h * 0.2), (x + w + 7, y + h * 0.2), (x + w * 0.2, y - 7), (x + w * 0.2, y + h + 7)]
+            assert min(grey(plain, *each) for each in inside) > 220 and max(grey(plain, *each) for each in outside) < 40, plane
+            assert all(hue(coloured, *each) > 60 for each in inside) and all(hue(coloured, *each) < 20 for each in outside), plane
             page.keyboard.press("Escape")
+
+
+def test_colour_is_colour_and_has_no_window(shown: Ward) -> None:
+    with page_browser.opened(shown.browser) as page:
+        shown.read(page, "colour")
+        frame = page.locator(".canvas").bounding_box()
+        picture = page_browser.shot(page, "colour")
+        pixel = picture[int(frame["y"] + frame["height"] / 2), int(frame["x"] + frame["width"] / 2)].astype(int)
+        assert pixel[0] > 1.7 * pixel[1] > 1.9 * pixel[2] > 0
+        assert page.locator(".tools select").count() == 0
+        page.keyboard.press("c")
+        page.locator(".correction input[value=rash]").check()
+        assert page.locator(".correction input:checked").count() == 2
 
 
 def test_a_box_is_moved_resized_drawn_and_deleted(ward: Ward) -> None:
