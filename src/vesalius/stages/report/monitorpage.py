@@ -8,13 +8,10 @@ from typing import Any
 from vesalius.stages.report.brief import brief_page, told
 from vesalius.stages.report.summary import number
 from vesalius.stages.report.tables import DASH, Table, table
-from vesalius.stages.report.texts import Both, same
+from vesalius.stages.report.texts import Both, same, say
 
-TITLE = Both("Has what comes in changed?", "输入数据是否发生了变化？")
-STUDIES, ALARM, P = Both("Studies", "检查"), Both("Alarm", "警报"), Both("p (all statistics)", "p（全部统计量）")
-REFUSED, CHANGED = Both("Refused", "被拒绝"), Both("What has changed", "变化内容")
-OWN, NOW = Both("In training", "训练时"), Both("Now", "现在")
-YES, NO = Both("yes", "是"), Both("no", "否")
+CHINESE_STOP = "\uff1b"
+"""A semicolon as Chinese is set."""
 
 
 def monitor_page(record: Mapping[str, Any], lang: str = "en") -> str:
@@ -24,15 +21,18 @@ def monitor_page(record: Mapping[str, Any], lang: str = "en") -> str:
     ------
     OptionError: another language than en or zh.
     """
-    return brief_page(TITLE, told(record["sentences"]), [_windows(record), *_changes(record)], lang)
+    return brief_page(say("monitor.title"), told(record["sentences"]), [_windows(record), *_changes(record)], lang)
 
 
 def _windows(record: Mapping[str, Any]) -> Table:
-    rows = [(_place(each), YES if each["alarm"] else NO, same(number(each["p"])), same(each["refused"]), _changed(each)) for each in _all(record)]
+    rows = [(_place(each), _alarm(each), same(number(each["p"])), same(each["refused"]), _changed(each)) for each in _all(record)]
     n, held, rate = f"{record['n_studies']:,}", f"{record['n_reference']:,}", f"{record['rate']:.3g}"
-    caption = Both(f"Windows of {n} studies against {held} images held out in training; false alarms {rate} a window",
-                   f"{n} 项检查分段与训练时留出的 {held} 幅影像比较；每段误报率 {rate}")
-    return table("windows", caption, (STUDIES, ALARM, P, REFUSED, CHANGED), rows)
+    head = [say(name) for name in ("monitor.studies", "monitor.alarm", "monitor.p", "monitor.refused", "monitor.changed")]
+    return table("windows", say("monitor.windows", n=n, held=held, rate=rate), head, rows)
+
+
+def _alarm(each: Mapping[str, Any]) -> Both:
+    return say("monitor.yes" if each["alarm"] else "monitor.no")
 
 
 def _all(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -44,14 +44,14 @@ def _place(each: Mapping[str, Any]) -> Both:
 
 
 def _changed(each: Mapping[str, Any]) -> Both:
-    return Both("; ".join(row["en"] for row in each["shifted"]), "；".join(row["zh"] for row in each["shifted"])) if each["shifted"] else DASH
+    return Both("; ".join(row["en"] for row in each["shifted"]), CHINESE_STOP.join(row["zh"] for row in each["shifted"])) if each["shifted"] else DASH
 
 
 def _changes(record: Mapping[str, Any]) -> list[Table]:
     """What has changed over the whole log, with the values of both sides."""
     rows = [(Both(row["en"], row["zh"]), _value(row["own"]), _value(row["now"]), same(number(row["p"]))) for row in record["whole"]["shifted"]]
-    caption = Both("Changes over the whole log (medians, or the commonest word)", "整个日志中的变化（中位数，或最常见的取值）")
-    return [table("changes", caption, (CHANGED, OWN, NOW, P), rows)] if rows else []
+    head = [say(name) for name in ("monitor.changed", "monitor.own", "monitor.now", "monitor.p")]
+    return [table("changes", say("monitor.changes"), head, rows)] if rows else []
 
 
 def _value(value: Any) -> Both:
@@ -61,6 +61,7 @@ def _value(value: Any) -> Both:
 def monitor_text(record: Mapping[str, Any], lang: str = "en") -> str:
     """The same for a terminal: the sentences, then a line a window."""
     lines = [each.of(lang) for each in told(record["sentences"])] + [""]
-    lines += [f"{_place(each).en:>14}  p {number(each['p']):>7}  {YES.of(lang).upper() if each['alarm'] else NO.of(lang):4} {_changed(each).of(lang)}"
-              for each in _all(record)]
+    for each in _all(record):
+        word = _alarm(each).of(lang)
+        lines.append(f"{_place(each).en:>14}  p {number(each['p']):>7}  {word.upper() if each['alarm'] else word:4} {_changed(each).of(lang)}")
     return "\n".join(lines)
