@@ -29,7 +29,7 @@ STATED = ("modality", "body_part", "view")
 NUMBERS = ("side", "proportions", "spacing_mm", "low", "middle", "high")
 
 
-def judge(mapping: Mapping, study: Study) -> Fitness:
+def judge(mapping: Mapping, study: Study, features: np.ndarray | None = None) -> Fitness:
     """Whether the model should be used on a study.
 
     It costs a small view of the image (milliseconds) and one pass of the first network over the study (whole), or over one tile of a volume or four of a
@@ -40,6 +40,7 @@ def judge(mapping: Mapping, study: Study) -> Fitness:
     ----------
     mapping: read by `Mapping.load`, which remembers the folder that the statistics lie in.
     study: as `vesalius.formats` opens it.
+    features: what the network made of this study (`network_features`), where the caller knows it already; then no pass is made.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def judge(mapping: Mapping, study: Study) -> Fitness:
         view = view_of(study, mapping.reads)
         header = header_of(study, view.colour)
         reasons = disagreements(header, known.header, mapping.reads, study.ndim)
-        measured = measures(known, view, None if any(each.refuses for each in reasons) else _features(mapping, known, study))
+        measured = measures(known, view, None if any(each.refuses for each in reasons) else _features(mapping, known, study, features))
     except DataError:
         return Fitness.by([reason("empty")])
     reasons += _unlike(known, measured, view)
@@ -73,10 +74,12 @@ def _empty(study: Study) -> bool:
     return high - low <= FLAT * max(abs(low), abs(high), 1.0)
 
 
-def _features(mapping: Mapping, known: FitFor, study: Study) -> np.ndarray | None:
+def _features(mapping: Mapping, known: FitFor, study: Study, given: np.ndarray | None) -> np.ndarray | None:
     """The network's features; a study that it cannot read has none (reading it will say why)."""
     if "network" not in known.gaussians:
         return None
+    if given is not None:
+        return given
     try:
         return network_features(mapping, study)
     except DataError:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Process:
             self.mapping, self.short = fast, Short.of(self.name, fast, Knowing.load(options["model"]))
         decoders = options["decoders"] or cores() + 1
         self.quick = ThreadPoolExecutor(decoders, "decode", torch.set_num_threads, (1,))
-        self.ends = ThreadPoolExecutor(1, "answer", torch.set_num_threads, (1,))
+        self.ends = ThreadPoolExecutor(cores(), "answer", torch.set_num_threads, (1,))
         self.full = ThreadPoolExecutor(1, "full", torch.set_num_threads, (threads,))
 
     @property
@@ -76,9 +76,8 @@ class Process:
         """The thread is free again while the network works; another writes the answer."""
         begun: list[Begun] = []
         job = str(message["job"])
-        if self.answer(message, lambda each: begun.append(short.begin([Path(name) for name in each["files"]], each["force"]))):
-            done = begun[0].raw or ready()
-            done.add_done_callback(lambda _: self.ends.submit(self.answer, message, lambda _: short.end(begun[0], job)))
+        if self.answer(message, lambda each: begun.append(short.begin([Path(name) for name in each["files"]]))):
+            begun[0].row.add_done_callback(lambda _: self.ends.submit(self.answer, message, lambda each: short.end(begun[0], job, each["force"])))
 
     def answer(self, message: dict[str, Any], work: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
         """Send what ``work`` makes of a message, or why it could not; nothing yet when it makes None. Whether it went well."""
@@ -109,14 +108,8 @@ class Process:
             return self._full(message, files, Path(folder) / "out")
 
     def _full(self, message: dict[str, Any], files: list[Path], out: Path) -> dict[str, Any]:
-        return self.reader(self.mapping, files, out, name=self.name, objects=tuple(message["objects"]), force=message["force"], ids=message["ids"] or message["job"])
-
-
-def ready() -> Future[Any]:
-    """A future that is done: nothing is waited for."""
-    made: Future[Any] = Future()
-    made.set_result(None)
-    return made
+        ids = message["ids"] or message["job"]
+        return self.reader(self.mapping, files, out, name=self.name, objects=tuple(message["objects"]), force=message["force"], ids=ids)
 
 
 def reader_of(name: str) -> Reader:

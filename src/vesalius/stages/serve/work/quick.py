@@ -15,7 +15,7 @@ from vesalius.core.cohort import Case
 from vesalius.core.study import Study
 from vesalius.errors import DataError
 from vesalius.formats.cases import open_case
-from vesalius.stages.fitfor import Fitness, judge
+from vesalius.stages.fitfor import judge
 from vesalius.stages.knowing import Knowing
 from vesalius.stages.serve.document import answer_facts, model_facts, notes_of, refused_facts, sequence_notes, whole_document
 from vesalius.stages.serve.objects.header import facts_of
@@ -27,13 +27,12 @@ FILES: dict[str, Any] = {"image": None, "mask": None, "heat": None, "picture": N
 
 @dataclass(frozen=True)
 class Begun:
-    """A study on its way through the network; ``raw`` None where the model refuses it. The times are of `time.perf_counter`."""
+    """A study on its way through the network. The times are of `time.perf_counter`."""
 
     case: Case
     study: Study
-    fitness: Fitness
     notes: list[dict[str, str]]
-    raw: Future[np.ndarray] | None
+    row: Future[np.ndarray]
     start: float
     decoded: float
 
@@ -51,8 +50,8 @@ class Short:
         """For the model that the site calls ``name``."""
         return cls(model_facts(name, mapping), mapping, knowing)
 
-    def begin(self, files: Sequence[Path], force: bool) -> Begun:
-        """Decode one image, judge it and send it on its way through the network.
+    def begin(self, files: Sequence[Path]) -> Begun:
+        """Decode one image and send it on its way through the network.
 
         Raises
         ------
@@ -62,24 +61,26 @@ class Short:
         with self.mapping.batcher.coming():
             case, notes = one_case(files, self.mapping.reads.ndim)
             study = open_case(case)
-            fitness = judge(self.mapping, study)
-            refused = bool(fitness.refused) and not force
-            raw = None if refused else self.mapping.batcher.submit(self.mapping.encode(study)[0])
-            return Begun(case, study, fitness, notes, raw, start, time.perf_counter())
+            row = self.mapping.batcher.submit(self.mapping.encode(study)[0])
+            return Begun(case, study, notes, row, start, time.perf_counter())
 
-    def end(self, begun: Begun, job: str) -> dict[str, Any]:
-        """The finding, in the form of docs/clinic (no files); waits for the network."""
-        notes = [{"code": each.code, "en": each.en, "zh": each.zh} for each in begun.fitness.reasons if not each.refuses]
-        refused = [{"code": each.code, "en": each.en, "zh": each.zh} for each in begun.fitness.reasons if each.refuses]
-        answer = refused_facts(self.mapping.output.target)
-        if begun.raw is not None:
-            found = self.mapping.output.decode(begun.raw.result(), begun.study)
-            found = found if self.knowing is None else self.knowing.told(found, self.mapping.output.target)
-            answer, notes = answer_facts(found, self.mapping, self.knowing), [*notes, *notes_of(found, self.knowing)]
+    def end(self, begun: Begun, job: str, force: bool) -> dict[str, Any]:
+        """The finding, in the form of docs/clinic (no files); waits for the network. What it made of the image judges the image's fitness."""
+        raw, features = self.mapping.parts(begun.row.result())
+        fitness = judge(self.mapping, begun.study, features)
+        told = [(each.refuses, {"code": each.code, "en": each.en, "zh": each.zh}) for each in fitness.reasons]
+        cautions, refused = ([each for refuses, each in told if refuses == against] for against in (False, True))
+        read = force or not refused
+        answer, notes = self._answer(raw, begun.study, cautions) if read else (refused_facts(self.mapping.output.target), cautions)
         seconds = {"open": round(begun.decoded - begun.start, 4), "predict": round(time.perf_counter() - begun.decoded, 4)}
         made = whole_document(job, facts_of(begun.case.source), self.model, answer, begun.study)
-        return made | {"refused": refused, "forced": bool(refused) and begun.raw is not None, "notes": sequence_notes(begun.notes, notes),
-                       "files": dict(FILES), "seconds": seconds}
+        return made | {"refused": refused, "forced": bool(refused) and read, "notes": sequence_notes(begun.notes, notes), "files": dict(FILES),
+                       "seconds": seconds}
+
+    def _answer(self, raw: np.ndarray, study: Study, cautions: list[dict[str, str]]) -> tuple[dict[str, Any], list[dict[str, str]]]:
+        found = self.mapping.output.decode(raw, study)
+        found = found if self.knowing is None else self.knowing.told(found, self.mapping.output.target)
+        return answer_facts(found, self.mapping, self.knowing), [*cautions, *notes_of(found, self.knowing)]
 
 
 def one_case(files: Sequence[Path], ndim: int) -> tuple[Case, list[dict[str, str]]]:

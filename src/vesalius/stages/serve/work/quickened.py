@@ -16,8 +16,8 @@ from torch import nn
 
 from vesalius.mapping import Mapping
 from vesalius.networks.backends import Backend, built, fastest
-from vesalius.outputs import Output
 from vesalius.stages.serve.work.batching import WINDOW_S, Batcher, Run
+from vesalius.stages.serve.work.heads import Head, last_layer
 
 SIZES = (1, 4, 16)
 """Batch sizes that engines are built for."""
@@ -28,7 +28,10 @@ TORCH = "torch"
 
 
 class Quickened(Mapping):
-    """The same mapping, whose `raw` may be called by many threads at a time and gathers what comes together."""
+    """The same mapping, whose `raw` may be called by many threads at a time and gathers what comes together.
+
+    Its batcher gives rows ``[n_out + D]``: raw values, and the features by which fitness is judged (D = 0 where the network shows none).
+    """
 
     batcher: Batcher
     sentence: str
@@ -54,46 +57,43 @@ class Quickened(Mapping):
 
     def raw(self, x: torch.Tensor) -> np.ndarray:
         """Raw values ``[n_out]`` of one encoded study, computed with whatever else comes at the same time."""
-        return self.batcher.submit(x).result()
+        return self.parts(self.batcher.submit(x).result())[0]
 
-
-class _Head(nn.Module):
-    """A network as its output reads it: raw values, in the target's own unit for a regression."""
-
-    def __init__(self, network: nn.Module, output: Output) -> None:
-        super().__init__()
-        self.network, self.output = network, output
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.output.predict(self.network, x)
+    def parts(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """A row of the batcher as raw values and features (None where there are none)."""
+        n = self.output.n_out
+        return row[:n], row[n:].astype(np.float64) if len(row) > n else None
 
 
 def run_of(mapping: Mapping, engine: str | None, threads: int, sizes: Sequence[int]) -> tuple[Run, str]:
     """What the batcher calls, and what was measured in words."""
-    heads = [_Head(network, mapping.output).eval() for network in mapping.networks]
     torch.set_num_threads(threads)
+    layer, n_features = last_layer(mapping.networks[0], mapping.output, torch.zeros(1, *mapping.reads.shape, device=mapping.device))
+    heads = [Head(network, mapping.output, None if i else layer) for i, network in enumerate(mapping.networks)]
+    n = mapping.output.n_out
     if engine == TORCH or mapping.device != "cpu":
-        return _averaged([{max(sizes): head} for head in heads], mapping.mirror), "torch: as it was asked for"
-    engines = [_engines(mapping, head, engine, threads, sizes) for head in heads]
-    return _averaged(engines, mapping.mirror), engines[0][max(sizes)].sentence
+        return _averaged([{max(sizes): head} for head in heads], mapping.mirror, n), "torch: as it was asked for"
+    engines = [_engines(mapping, head, n if i else n + n_features, engine, threads, sizes) for i, head in enumerate(heads)]
+    return _averaged(engines, mapping.mirror, n), engines[0][max(sizes)].sentence
 
 
-def _engines(mapping: Mapping, head: nn.Module, engine: str | None, threads: int, sizes: Sequence[int]) -> dict[int, Backend]:
+def _engines(mapping: Mapping, head: nn.Module, n_out: int, engine: str | None, threads: int, sizes: Sequence[int]) -> dict[int, Backend]:
     """One engine in every batch size; the largest decides which."""
-    facts = {"channels": mapping.reads.channels, "size": mapping.reads.size, "n_out": mapping.output.n_out, "threads": threads, "whole": True}
+    facts = {"channels": mapping.reads.channels, "size": mapping.reads.size, "n_out": n_out, "threads": threads, "whole": True}
     most = max(sizes)
     first = built(engine, head, batch=most, **facts) if engine else fastest(head, batch=most, seconds=TRY_S, only=EXACT, **facts)  # type: ignore[arg-type]
     others = {size: built(first.name, head, batch=size, **facts) for size in sizes if size != most}  # type: ignore[arg-type]
     return others | {most: first}
 
 
-def _averaged(members: Sequence[Table[int, Callable[[torch.Tensor], torch.Tensor]]], mirror: tuple[int, ...]) -> Run:
-    """Mean over members and mirror images, as `Mapping.raw` has it."""
+def _averaged(members: Sequence[Table[int, Callable[[torch.Tensor], torch.Tensor]]], mirror: tuple[int, ...], n_out: int) -> Run:
+    """Raw values, the mean over members and mirror images as `Mapping.raw` has it; then the features of the first member for the image as it is."""
 
     def run(batch: torch.Tensor) -> np.ndarray:
         views = [batch] if not mirror else [batch, batch.flip([2 + axis for axis in mirror])]
         with torch.inference_mode():
-            values = [member.get(len(batch), member[max(member)])(view) for member in members for view in views]
-        return torch.stack(values).mean(0).cpu().numpy()
+            rows = [member.get(len(batch), member[max(member)])(view.contiguous()) for member in members for view in views]
+        raw = torch.stack([row[:, :n_out] for row in rows]).mean(0)
+        return torch.cat([raw, rows[0][:, n_out:]], 1).cpu().numpy()
 
     return run
