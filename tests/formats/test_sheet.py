@@ -80,6 +80,17 @@ def test_a_small_xlsx_that_claims_to_be_huge_is_not_unpacked(tmp_path: Path) -> 
         read_sheet(path)
 
 
+def test_a_member_of_an_xlsx_is_no_longer_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    pd.DataFrame({"image": ["a.png"] * 20}).to_excel(path, index=False)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 20 : entry + 24] = (2**31 - 1).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(LabelError, match="table cannot be read.*got ValueError"):
+        read_sheet(path)
+
+
 def test_any_damage_of_a_table_is_one_error(tmp_path: Path) -> None:
     frame = pd.DataFrame({"image": ["a.png"] * 20, "label": ["cat", "dog"] * 10})
     frame.to_excel(tmp_path / "t.xlsx", index=False)

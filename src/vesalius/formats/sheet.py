@@ -113,11 +113,12 @@ def _frame(path: Path) -> pd.DataFrame:
 
 
 def _unpacked_bounded(path: Path) -> None:
-    """An XLSX is a zip: a small one may claim to hold terabytes."""
+    """An XLSX is a zip: a small one may claim to hold terabytes, packed or unpacked."""
     with zipfile.ZipFile(path) as opened:
-        size = sum(entry.file_size for entry in opened.infolist())
-    if size > MOST_UNPACKED:
-        raise ValueError(f"{size:,} bytes when unpacked")
+        entries = opened.infolist()
+    packed, size = max((entry.compress_size for entry in entries), default=0), sum(entry.file_size for entry in entries)
+    if size > MOST_UNPACKED or packed > path.stat().st_size:
+        raise ValueError(f"{packed:,} bytes, {size:,} when unpacked")
 
 
 def _encoding(path: Path) -> str:
