@@ -22,6 +22,7 @@ from vesalius.stages.serve.node.sender import Sender
 from vesalius.stages.serve.site import Site
 from vesalius.stages.serve.store import Store
 from vesalius.stages.serve.work import Engine
+from vesalius.stages.serve.work.options import Options
 from vesalius.storage import telling
 
 log = logging.getLogger("vesalius.serve")
@@ -55,7 +56,7 @@ class Service:
         except VesaliusError:
             os.close(self._lock)
             raise
-        self.engine = engine if engine is not None else Engine(site.models)
+        self.engine = engine if engine is not None else Engine(site.models, Options(queue=site.limits.queue))
         self.receiver = Receiver(self.store, site.limits, self.wake)
         self.commitment = Commitment(site, self.store, self.receiver)
         self.scp = Scp(site, self.receiver, self.commitment, self._audit)
