@@ -91,7 +91,7 @@ def test_a_refused_picture_has_the_reasons_of_judge_and_no_answer_unless_it_is_f
         path = tmp_path / f"{name}.png"
         Image.fromarray(film_of.image[0]).save(path)
         expected = judge(chest, open_study(Source("raster", str(path))))
-        made, forced = (known.end(known.begin([path], force), "j") for force in (False, True))
+        made, forced = (known.end(known.begin([path]), "j", force) for force in (False, True))
         assert [each["code"] for each in made["refused"]] == [each.code for each in expected.reasons if each.refuses]
         assert forced["label"] in ("healthy", "ill") and forced["forced"] == (name == "inverted")
         assert (made["label"], made["probability"]) == (("", None) if name == "inverted" else (forced["label"], forced["probability"]))
@@ -112,5 +112,5 @@ def test_several_images_are_no_image(short, tmp_path):
 
 def test_seconds_are_told(short, tmp_path):
     start = time.perf_counter()
-    made = short.end(short.begin(pictures_in(tmp_path / "films", 1)), "j")
+    made = short.end(short.begin(pictures_in(tmp_path / "films", 1)), "j", False)
     assert 0 < made["seconds"]["open"] + made["seconds"]["predict"] <= time.perf_counter() - start + 0.01

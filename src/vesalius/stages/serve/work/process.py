@@ -76,8 +76,8 @@ class Process:
         """The thread is free again while the network works; another writes the answer."""
         begun: list[Begun] = []
         job = str(message["job"])
-        if self.answer(message, lambda each: begun.append(short.begin([Path(name) for name in each["files"]], each["force"]))):
-            begun[0].row.add_done_callback(lambda _: self.ends.submit(self.answer, message, lambda _: short.end(begun[0], job)))
+        if self.answer(message, lambda each: begun.append(short.begin([Path(name) for name in each["files"]]))):
+            begun[0].row.add_done_callback(lambda _: self.ends.submit(self.answer, message, lambda each: short.end(begun[0], job, each["force"])))
 
     def answer(self, message: dict[str, Any], work: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
         """Send what ``work`` makes of a message, or why it could not; nothing yet when it makes None. Whether it went well."""

@@ -32,7 +32,6 @@ class Begun:
     case: Case
     study: Study
     notes: list[dict[str, str]]
-    force: bool
     row: Future[np.ndarray]
     start: float
     decoded: float
@@ -51,8 +50,8 @@ class Short:
         """For the model that the site calls ``name``."""
         return cls(model_facts(name, mapping), mapping, knowing)
 
-    def begin(self, files: Sequence[Path], force: bool = False) -> Begun:
-        """Decode one image and send it on its way through the network; ``force``: answer although the model was not made for it.
+    def begin(self, files: Sequence[Path]) -> Begun:
+        """Decode one image and send it on its way through the network.
 
         Raises
         ------
@@ -63,15 +62,18 @@ class Short:
             case, notes = one_case(files, self.mapping.reads.ndim)
             study = open_case(case)
             row = self.mapping.batcher.submit(self.mapping.encode(study)[0])
-            return Begun(case, study, notes, force, row, start, time.perf_counter())
+            return Begun(case, study, notes, row, start, time.perf_counter())
 
-    def end(self, begun: Begun, job: str) -> dict[str, Any]:
-        """The finding, in the form of docs/clinic (no files); waits for the network. What it made of the image judges the image's fitness."""
+    def end(self, begun: Begun, job: str, force: bool) -> dict[str, Any]:
+        """The finding, in the form of docs/clinic (no files); waits for the network. What it made of the image judges the image's fitness.
+
+        force: answer although the model was not made for it.
+        """
         raw, features = self.mapping.parts(begun.row.result())
         fitness = judge(self.mapping, begun.study, features)
         told = [(each.refuses, {"code": each.code, "en": each.en, "zh": each.zh}) for each in fitness.reasons]
         cautions, refused = ([each for refuses, each in told if refuses == against] for against in (False, True))
-        read = begun.force or not refused
+        read = force or not refused
         answer, notes = self._answer(raw, begun.study, cautions) if read else (refused_facts(self.mapping.output.target), cautions)
         seconds = {"open": round(begun.decoded - begun.start, 4), "predict": round(time.perf_counter() - begun.decoded, 4)}
         made = whole_document(job, facts_of(begun.case.source), self.model, answer, begun.study)
