@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from PIL import Image
 
 from vesalius.core.geometry import Grid
-from vesalius.stages.serve.http import page, problems, reading
+from vesalius.stages.serve.http import jobs, page, problems, reading
 from vesalius.stages.serve.http.access import LOCAL
 from vesalius.stages.serve.objects.volume import write_volume
 from vesalius.stages.serve.site import load_site
@@ -97,7 +97,7 @@ class Hospital:
     def add(self, facts: dict[str, Any], image: np.ndarray, mask: np.ndarray | None = None, heat: np.ndarray | None = None, grid: Grid | None = None) -> str:
         """Enter a finding as a job that has ended; its id. ``image`` is [(Z,) Y, X], or [Y, X, 3] in colour; ``mask`` is uint8 on the same grid."""
         self.n += 1
-        job = self._job(f"1.2.826.{self.n}", facts)
+        job = self.job(f"1.2.826.{self.n}", facts)
         out = self.folder / "results" / job
         coloured = image.shape[-1] == 3
         shape = image.shape[:2] if coloured else image.shape
@@ -115,7 +115,8 @@ class Hospital:
         self.store.finish(job, told, out)
         return job
 
-    def _job(self, uid: str, facts: dict[str, Any]) -> str:
+    def job(self, uid: str, facts: dict[str, Any]) -> str:
+        """Enter a series of one object for the model of ``facts``; the id of its job."""
         path = self.folder / f"{uid}.dcm"
         path.write_bytes(uid.encode())
         study = facts["study_uid"]
@@ -136,6 +137,7 @@ def app_of(hospital: Hospital) -> FastAPI:
         return await further(request)
 
     app.include_router(reading.router(hospital.service))  # type: ignore[arg-type]
+    app.include_router(jobs.router(hospital.service))  # type: ignore[arg-type]
     app.include_router(page.router())
     return app
 

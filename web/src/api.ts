@@ -1,6 +1,6 @@
 /** The service's answers, typed; what goes wrong becomes one sentence. */
 import { token } from "./prefs";
-import type { Decision, Finding, Me, Progress, Row, State } from "./types";
+import type { Aside, Decision, Finding, Me, Progress, Row, State } from "./types";
 import { word } from "./words";
 
 export class Failed extends Error {
@@ -46,6 +46,9 @@ export const me = (): Promise<Me> => json("v1/me");
 export function worklist(state: State | "", text: string, limit = 200): Promise<{ more: boolean; rows: Row[] }> {
   return json(`v1/worklist?${new URLSearchParams({ state, q: text, limit: String(limit) })}`);
 }
+
+/** Series that no model could read, with the reason. */
+export const aside = (): Promise<Aside[]> => json("v1/jobs?state=aside&limit=50");
 
 const at = (id: string, rest = ""): string => `v1/findings/${encodeURIComponent(id)}${rest}`;
 export const finding = (id: string): Promise<Finding> => json(at(id));

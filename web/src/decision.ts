@@ -104,11 +104,29 @@ export class DecisionForm {
       tell(() => word("saved", { state: word(`state_${STATES[action]}`) }));
       this.onSaved(this.finding);
     } catch (error) {
+      if (error instanceof api.Failed && error.status === 409) await this.reload();
       const why = error instanceof Error ? error.message : String(error);
       tell(() => word("failed", { why }), true);
     } finally {
       this.busy(false);
     }
+  }
+
+  /** Somebody decided meanwhile: show what, and keep what was entered here. */
+  private async reload(): Promise<void> {
+    try {
+      this.finding = await api.finding(this.finding.id);
+      this.showPast();
+      this.onSaved(this.finding);
+    } catch (error) {
+      console.warn(error);
+    }
+  }
+
+  private sent(): HTMLElement | null {
+    const { outgoing } = this.finding;
+    const say = (each: Finding["outgoing"][number]) => word(`sent_${each.state}`, { peer: each.peer, n: each.tries });
+    return outgoing.length ? h("li", { class: "small", text: () => [word("outgoing"), ...new Set(outgoing.map(say))].join(" · ") }) : null;
   }
 
   private busy(on: boolean): void {
@@ -123,6 +141,6 @@ export class DecisionForm {
       const line = h("span", { text: () => word("by", { state: word(`state_${STATES[each.action]}`), user: each.user, when: when() }) });
       return h("li", {}, line, each.comment ? h("q", { text: each.comment }) : null);
     });
-    clear(this.past, ...items, items.length ? h("li", { class: "small", text: () => word("again") }) : null);
+    clear(this.past, ...items, this.sent(), items.length ? h("li", { class: "small", text: () => word("again") }) : null);
   }
 }

@@ -45,6 +45,7 @@ function top(): void {
 function speak(): void {
   setLanguage(language() === "zh" ? "en" : "zh");
   relive();
+  entitle();
   void list?.refresh();
   reading?.both((stage) => stage.viewer?.redraw());
 }
@@ -86,10 +87,16 @@ function route(): void {
   if (list) order = list.rows.map((row) => row.id);
   list?.end();
   reading?.end();
+  entitle();
   list = reading = null;
   const id = /^#\/f\/(.+)$/.exec(here)?.[1];
   if (id) read(decodeURIComponent(id));
   else showList();
+}
+
+/** No name of a patient: titles stay in the history of the browser. */
+function entitle(): void {
+  document.title = `Vesalius: ${word(location.hash.startsWith("#/f/") ? "titleReading" : "worklist")}`;
 }
 
 function showList(): void {

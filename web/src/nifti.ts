@@ -74,6 +74,7 @@ export function labelsOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
   const reader = readers[kind];
   if (!reader) throw new Error(`a mask of NIfTI type ${kind} is not read`);
   const [size, volumes] = [nx * ny * nz, volumesOf(bytes)];
+  if (volumes === 1 && kind === UINT8) return bytes.slice(start, start + size);
   const value = (at: number): number => reader[1](start + at * reader[0]);
   if (volumes === 1) return Uint8Array.from({ length: size }, (_, at) => value(at));
   const made = new Uint8Array(size);

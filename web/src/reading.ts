@@ -76,8 +76,15 @@ export class Reading {
       this.form.root,
       h("section", { class: "panel" }, priorBar),
     );
-    clear(this.root, top, h("div", { class: "split" }, this.stages, side));
+    clear(this.root, top, this.newer(finding), h("div", { class: "split" }, this.stages, side));
     this.mark(finding);
+  }
+
+  /** Where the series was read again with further images, the way to that finding. */
+  private newer(finding: Finding): HTMLElement | null {
+    if (!finding.superseded_by) return null;
+    const way = h("a", { href: `#/f/${encodeURIComponent(finding.superseded_by)}`, text: () => word("newer") });
+    return h("p", { class: "warning", role: "note" }, h("span", { text: () => word("superseded") }), " ", way);
   }
 
   private mark(finding: Finding): void {

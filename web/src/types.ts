@@ -86,6 +86,8 @@ export interface Finding {
   grid: { shape: number[]; spacing_mm: number[] | null };
   files: { image: string | null; mask: string | null; heat: string | null; picture: string | null };
   decisions: Decided[];
+  outgoing: { peer: string; state: "waiting" | "sent" | "committed" | "failed"; tries: number }[];
+  superseded_by: string | null;
 }
 
 export type Action = "accept" | "correct" | "reject";
@@ -104,6 +106,13 @@ export interface Me {
   role: string;
   models: string[];
   version: string;
+}
+
+/** A job that was set aside: it could not be read, and waits for a person. */
+export interface Aside {
+  id: string;
+  model: string;
+  error: string | null;
 }
 
 /** A job; the answer to an upload names all that were entered, one a series, and no state yet. */

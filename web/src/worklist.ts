@@ -18,6 +18,7 @@ export class Worklist {
   private readonly body = h("tbody");
   private readonly count = h("p", { class: "small", role: "status" });
   private readonly empty = h("p", { class: "empty" });
+  private readonly aside = h("div", { class: "aside" });
   readonly search = h("input", { type: "search", placeholder: () => word("search"), label: () => word("search") });
   private tabs: HTMLButtonElement[] = [];
   readonly upload: UploadPanel;
@@ -42,6 +43,7 @@ export class Worklist {
       this.count,
       this.table(),
       this.empty,
+      this.aside,
     );
   }
 
@@ -67,12 +69,27 @@ export class Worklist {
       if (turn !== this.asked) return;
       this.rows = rows.sort(byUrgency);
       this.show(more);
+      await this.showAside();
     } catch (error) {
       if (turn !== this.asked) return;
       console.warn(error);
       this.count.textContent = error instanceof api.Failed && error.status !== 0 ? error.message : word("stale");
     }
     this.timer = window.setTimeout(() => void this.refresh(), FRESH_MS);
+  }
+
+  /** What no model could read is not hidden: it is there with its reason. */
+  private async showAside(): Promise<void> {
+    const jobs = await api.aside();
+    const open = this.aside.querySelector("details")?.open ?? false;
+    const items = jobs.map((job) => h("li", { text: () => word("asideOne", { model: job.model, why: job.error ?? "?" }) }));
+    const told = h(
+      "details",
+      { open },
+      h("summary", { text: () => word("aside", { n: jobs.length }) }),
+      h("ul", { class: "notes" }, ...items),
+    );
+    clear(this.aside, jobs.length ? told : null);
   }
 
   private show(more: boolean): void {

@@ -259,6 +259,7 @@ def test_decisions_need_what_they_need(ward: Ward) -> None:
         page.expected = ["409"]
         page.keyboard.press("a")
         page.get_by_role("alert").filter(has_text="meanwhile").wait_for()
+        page.locator(".past").filter(has_text="another reason").wait_for()
         assert [each.user for each in ward.hospital.store.decisions(ward.ids["film"])] == ["local", "colleague"]
 
 
@@ -313,13 +314,24 @@ def test_no_serious_violation_of_accessibility(shown: Ward, tmp_path: Any, schem
         page.goto(shown.url)
         page.locator("tbody tr").first.wait_for()
         assert page_browser.violations(page, axe) == []
-        for name in ("film", "boxes", "mask", "refused", "unsure"):
+        for name in ("film", "boxes", "mask", "refused", "unsure") if scheme == "light" else ("boxes", "refused"):
             shown.read(page, name)
             page.keyboard.press("c")
             page_browser.keep(page, f"{name}-{scheme}")
             assert page_browser.violations(page, axe) == [], name
         page.keyboard.press("?")
         assert page_browser.violations(page, axe) == []
+
+
+def test_what_no_model_could_read_is_told(ward: Ward) -> None:
+    store = ward.hospital.store
+    job = ward.hospital.job("1.2.826.99", page_site.document(study_uid="1.9"))
+    store.set_aside(job, "the series has 3 slices, expected at least 8")
+    with page_browser.opened(ward.browser) as page:
+        page.goto(ward.url)
+        page.get_by_text("1 series could not be read").click()
+        assert "Model films: the series has 3 slices" in page.locator(".aside li").inner_text()
+        assert page.title() == "Vesalius: Worklist"
 
 
 def test_a_narrow_screen_shows_everything_in_one_column(shown: Ward) -> None:
