@@ -54,7 +54,8 @@ def router(service: Serving) -> APIRouter:
         async with uploaded(request, service.site.folder, service.site.limits) as parts:
             if not parts:
                 raise Refused(400, "there is no file in the request", expected="the files of one study", do="send them as multipart/form-data")
-            await asyncio.to_thread(_guarded, parts, service.site.limits)
+            if any(part.is_dicom for part in parts):
+                await asyncio.to_thread(_guarded, parts, service.site.limits)
             if not wait:
                 return _job(await asyncio.to_thread(kept, service, name, parts))
             paths = [part.path for part in parts]

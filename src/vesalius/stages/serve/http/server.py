@@ -19,6 +19,8 @@ from vesalius.stages.serve.site import Site
 
 START_S = 30.0
 BACKLOG = 2048
+MOST_CONNECTIONS = 2000
+"""More at a time are answered 503 at once."""
 
 
 class Certified(HttpToolsProtocol):
@@ -112,7 +114,8 @@ def _config(app: FastAPI, site: Site) -> uvicorn.Config:
         tls = {"ssl_certfile": str(site.tls.certificate), "ssl_keyfile": str(site.tls.key)}
         if site.tls.ca is not None:
             tls |= {"ssl_ca_certs": str(site.tls.ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    made = uvicorn.Config(app, http=Certified, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none", **tls)
+    made = uvicorn.Config(app, http=Certified, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none",
+                          limit_concurrency=MOST_CONNECTIONS, **tls)
     try:
         made.load()
     except OSError as error:  # ssl.SSLError is one

@@ -30,6 +30,8 @@ BOUNDARY_LENGTH = 70
 """RFC 2046 5.1.1."""
 KNOWN = ((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"\x1f\x8b", ".nii.gz"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"))
 DICOM_AT = 128
+FEW = 16
+"""So many files are removed at once; for more the loop of requests does not wait."""
 
 
 @dataclass
@@ -60,7 +62,7 @@ async def uploaded(request: Request, root: Path, limits: Limits) -> AsyncIterato
     Refused: 400, the multipart is broken or has no boundary; 415, neither multipart nor a kind of file; 413, a file is too large or there are too many.
     """
     folder = root / FOLDER / secrets.token_hex(16)
-    await asyncio.to_thread(folder.mkdir, parents=True)
+    folder.mkdir(parents=True)
     try:
         writer = _Writer(folder, limits)
         kind, parameters = content_type(request.headers.get("content-type", ""))
@@ -72,7 +74,10 @@ async def uploaded(request: Request, root: Path, limits: Limits) -> AsyncIterato
             await _plain(request, writer)
         yield [_named(part) for part in writer.parts if part.is_file]
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, True)
+        if len(list(folder.iterdir())) > FEW:
+            await asyncio.to_thread(shutil.rmtree, folder, True)
+        else:
+            shutil.rmtree(folder, True)
 
 
 def content_type(header: str) -> tuple[str, dict[str, str]]:
