@@ -20,6 +20,8 @@ def serve(
     dicom_port: Annotated[int | None, typer.Option(help="DICOM node; 0 takes a free port.")] = None,
     ae_title: Annotated[str | None, typer.Option(help="AE title of the node.")] = None,
     quiet: Annotated[float | None, typer.Option(help="Seconds without a new instance after which a series is complete.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Read with so many Ray Serve replicas a model instead of one process.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="With --replicas: a Ray cluster that is there; else one of this machine.")] = None,
     lang: Lang = None,
 ) -> None:
     """A DICOM node, DICOMweb, REST and a reading page around models. It runs until it is interrupted; a stop of any kind loses nothing."""
@@ -27,7 +29,12 @@ def serve(
     from vesalius.stages.serve.site import load_site
 
     site = load_site(folder, runs or (), host=host, http_port=http_port, dicom_port=dicom_port, ae_title=ae_title, quiet_s=quiet, lang=lang)
-    serve_site(site, typer.echo)
+    if replicas is None:
+        serve_site(site, typer.echo)
+        return
+    from vesalius.stages.scaleout.replicas import ReplicaEngine
+
+    serve_site(site, typer.echo, engine=ReplicaEngine(site.models, replicas, address=ray_address))
 
 
 @app.command()

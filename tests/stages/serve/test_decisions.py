@@ -193,6 +193,9 @@ def test_a_refused_study_cannot_be_accepted_and_can_be_corrected(classed: Decide
     with pytest.raises(OptionError, match="there is nothing to accept: expected a finding, got a study that the model refused; correct it, or reject it"):
         decided(site, refused, "li", "accept")
     assert decided(site, refused, "li", "correct", "", {"label": "normal"})
+    unread = refused | {"files": refused["files"] | {"image": None}, "instances": []}
+    with pytest.raises(OptionError, match="there is nothing to correct: expected a study that was read, got one that could not be read; reject it"):
+        decided(site, unread, "li", "correct", "", {"label": "normal"})
 
 
 @pytest.mark.parametrize(("kind", "correction", "error", "match"), [

@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from vesalius.stages.serve.work.metrics import Metrics
 from vesalius.stages.serve.work.options import Options
 from vesalius.stages.serve.work.process import Process
 
+log = logging.getLogger("vesalius.serve")
 APP = "vesalius-{name}"
 TRIES = 2
 """A job that ends so many replicas is refused, as that of a local process is."""
@@ -48,7 +50,7 @@ class Replica:
         try:
             short = self.process.short
             if message["out"] is None and short is not None:
-                return {"finding": short.end(short.begin([Path(name) for name in message["files"]], message["force"]), str(message["job"]))}
+                return {"finding": short.read([Path(name) for name in message["files"]], str(message["job"]), message["force"])}
             return {"finding": self.process.read(message)}
         except VesaliusError as error:
             return {"error": error_facts(error)}
@@ -81,6 +83,7 @@ class ReplicaEngine:
         self.options, self.metrics = options or Options(), metrics or Metrics()
         self._stack = ExitStack()
         self._handles: dict[str, Any] = {}
+        self._deployed: list[Future[None]] = []
         self._facts: dict[str, dict[str, Any]] = {}
         self._running = dict.fromkeys(self.models, 0)
         self._deaths: dict[str, int] = {}
@@ -95,19 +98,36 @@ class ReplicaEngine:
         RunError: there is no cluster at the address.
         """
         self._stack.enter_context(cluster(self.replicas * len(self.models) + 1, self.address))
-        for name in self.models:
-            self._pool.submit(self._deploy, name)
+        self._deployed = [self._pool.submit(self._deploy, name) for name in self.models]
 
     def _deploy(self, name: str) -> None:
+        """Until the replicas are warm; what goes wrong is in the log, and the model stays not ready."""
+        try:
+            self._run(name)
+        except Exception as error:
+            log.error("the replicas of %s could not be started: %s", name, error.what if isinstance(error, VesaliusError) else type(error).__name__)
+            raise
+
+    def _run(self, name: str) -> None:
         serve = library("ray.serve")
         serve.start(proxy_location="Disabled")  # the service is the only door
         options = json.loads(self.options.to_json(name, self.models[name]))
         made = serve.deployment(num_replicas=self.replicas, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=1,
                                 graceful_shutdown_timeout_s=30.0)(Replica)
-        handle = serve.run(made.bind(options), name=APP.format(name=name), route_prefix=None, _blocking=True)
+        handle = serve.run(made.bind(options), name=APP.format(name=name), route_prefix=None)
         self._facts[name] = handle.facts.remote().result(timeout_s=self.options.start_s)
         self._handles[name] = handle
         self.metrics.ready(name, True)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until every model is warm.
+
+        Raises
+        ------
+        RunError: one could not be deployed. TimeoutError: it takes longer.
+        """
+        for made in self._deployed:
+            made.result(timeout_s)
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Take nothing new, let what is there finish for so many seconds, leave the cluster."""
@@ -149,12 +169,12 @@ class ReplicaEngine:
         self._running[model] += 1
         paths = [Path(path).absolute() for path in files]
         message = message_of(0, paths, None if out is None else Path(out).absolute(), job=job, objects=objects, force=force, ids=ids)
-        return self._pool.submit(self._read, model, message, timeout_s)
+        return self._pool.submit(self._read, model, message, time.monotonic() + timeout_s)
 
-    def _read(self, model: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _read(self, model: str, message: dict[str, Any], end: float) -> dict[str, Any]:
         start, lane, outcome = time.perf_counter(), "quick" if message["out"] is None else "full", "died"
         try:
-            said = self._asked(model, message, timeout_s)
+            said = self._asked(model, message, end)
             outcome = "done" if "finding" in said else "refused"
         finally:
             self._running[model] -= 1
@@ -164,16 +184,16 @@ class ReplicaEngine:
         finding: dict[str, Any] = said["finding"]
         return finding
 
-    def _asked(self, model: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Ask a replica; once more another one where it died."""
+    def _asked(self, model: str, message: dict[str, Any], end: float) -> dict[str, Any]:
+        """Ask a replica; once more another one where it died. ``end``: of `time.monotonic`."""
         exceptions = library("ray.exceptions")
         job = str(message["job"])
         while True:
             try:
-                said: dict[str, Any] = self._handles[model].read.remote(message).result(timeout_s=timeout_s)
+                said: dict[str, Any] = self._handles[model].read.remote(message).result(timeout_s=max(0.0, end - time.monotonic()))
                 return said
             except TimeoutError as error:
-                raise Died("the reading took too long", expected=f"at most {timeout_s:g} s", do="look at the study, or raise job_timeout_s") from error
+                raise Died("the reading took too long", do="look at the study, or raise job_timeout_s") from error
             except exceptions.RayActorError as error:
                 self._deaths[job] = self._deaths.get(job, 0) + 1
                 self.metrics.restarted(model)

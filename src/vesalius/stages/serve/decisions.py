@@ -57,8 +57,8 @@ def decided(
 
     Raises
     ------
-    OptionError: an unknown action, a refused study that is accepted, or a correction without what is right. LabelError, DataError: the correction is of other
-    classes or on another grid. RunError: something could not be written.
+    OptionError: an unknown action, a refused study that is accepted, one without an image that is corrected, or a correction without what is right.
+    LabelError, DataError: the correction is of other classes or on another grid. RunError: something could not be written.
     """
     if action not in ACTIONS:
         raise unknown("action", action, list(ACTIONS))
@@ -70,6 +70,8 @@ def decided(
         if not finding["files"]["objects"] and finding["refused"] and not finding["forced"]:
             raise OptionError("there is nothing to accept", expected="a finding", got="a study that the model refused", do="correct it, or reject it")
         truth.remove(finding)
+    if action == "correct" and not finding["files"].get("image"):
+        raise OptionError("there is nothing to correct", expected="a study that was read", got="one that could not be read", do="reject it")
     right = corrected(finding, correction or {}, folder) if action == "correct" else None
     made = _objects(store, finding, folder, right, Signed(user, organization or UNSTATED, comment), _key(user, action, comment, correction, folder))
     if right is not None:
@@ -130,7 +132,7 @@ def _source(store: Keeps, finding: Mapping[str, Any]) -> Source | None:
     ------
     DataError: some are no longer there.
     """
-    wanted = {uid: place for place, uid in enumerate(finding["instances"])}
+    wanted = {uid: place for place, uid in enumerate(finding.get("instances") or ())}
     if not wanted:
         return None
     held = {str(facts_of(str(path)).get("SOPInstanceUID")): str(path) for path in store.files_of(str(finding["series_uid"]))}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.http.app import make_app
@@ -24,10 +25,10 @@ GRACE_S = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve_site(site: Site, tell: Callable[[str], object], grace_s: float = GRACE_S) -> None:
+def serve_site(site: Site, tell: Callable[[str], object], grace_s: float = GRACE_S, engine: Any = None) -> None:
     """Serve until SIGTERM or SIGINT; then take nothing new, finish what runs for ``grace_s`` seconds, and keep the rest.
 
-    tell: is given two lines that say where the site listens.
+    tell: is given two lines that say where the site listens. engine: instead of a process a model (`stages.scaleout.replicas`).
 
     Raises
     ------
@@ -35,7 +36,7 @@ def serve_site(site: Site, tell: Callable[[str], object], grace_s: float = GRACE
     """
     end = threading.Event()
     with logged(site.folder), _until_told(end):
-        service = Service(site, decided=decided)
+        service = Service(site, engine, decided=decided)
         try:
             server = Server(make_app(service), site)
             service.start()

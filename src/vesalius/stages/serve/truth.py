@@ -82,7 +82,7 @@ class Truth:
 
     def _case(self, document: Mapping[str, Any]) -> str:
         """Stays the same however often a series is read; a picture of a series of several has its own."""
-        own = document["instances"][:1] if len(document["grid"]["shape"]) == 2 else []
+        own = list(document.get("instances") or ())[:1] if len(document["grid"]["shape"]) == 2 else []
         series = "/".join([document["series_uid"] or document["id"], *own])
         return f"{self._patient(document)}_{self._name('case', series)}"
 
