@@ -11,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from vesalius.mapping import Mapping
 from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.http.app import make_app
 from vesalius.stages.serve.http.server import Server
@@ -32,8 +33,10 @@ def serve_site(site: Site, tell: Callable[[str], object], grace_s: float = GRACE
 
     Raises
     ------
-    RunError: a port is taken, the folder is another service's, or it cannot be written.
+    RunError: a model cannot be loaded, a port is taken, the folder is another service's, or it cannot be written.
     """
+    for model in site.models.values():
+        Mapping.load(model)  # what its process would say much later, and nobody would see
     end = threading.Event()
     with logged(site.folder), _until_told(end):
         service = Service(site, engine, decided=decided)

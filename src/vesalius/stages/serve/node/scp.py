@@ -22,7 +22,7 @@ from vesalius.stages.serve.node.commitment import Commitment
 from vesalius.stages.serve.node.receive import FULL_DISK, Outcome, Receiver
 from vesalius.stages.serve.node.scu import take
 from vesalius.stages.serve.node.syntaxes import STORAGE_CLASSES, SYNTAXES
-from vesalius.stages.serve.node.wire import MAX_PDU, Budget, Meter
+from vesalius.stages.serve.node.wire import MAX_PDU, Budget, Meter, Unhurried
 from vesalius.stages.serve.site import Site
 
 log = logging.getLogger("vesalius.serve.node")
@@ -93,7 +93,7 @@ class Scp:
         tls = self.site.tls
         if tls is None:
             return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = Unhurried(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls.certificate, tls.key)
         if tls.ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -108,7 +108,7 @@ class Scp:
         ]
 
     def _opened(self, event: evt.Event) -> None:
-        self._meters[event.assoc] = Meter(event.assoc.dul.socket, self.site.limits.max_object_bytes, self._budget)
+        self._meters[event.assoc] = Meter(event.assoc.dul.socket, self.site.limits.max_object_bytes, self._budget, self.site.limits.network_timeout_s)
 
     def _requested(self, event: evt.Event) -> None:
         """Reject by AE title before anything else is negotiated (PS3.8 table 9-21)."""

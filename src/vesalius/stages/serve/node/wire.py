@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from typing import Any
 
@@ -11,6 +13,14 @@ MAX_OTHER_PDU = 4 << 20
 """An association request may be longer than a data unit: 128 contexts with many syntaxes, and what identifies the user."""
 COMMAND_BYTES = 1 << 16
 PIECE = 1 << 18
+
+
+class Unhurried(ssl.SSLContext):
+    """The handshake is left to the thread of the association. (In the thread that accepts, one silent caller would keep everybody else out.)"""
+
+    def wrap_socket(self, sock: socket.socket, server_side: bool = False, *_: Any, **more: Any) -> ssl.SSLSocket:
+        """As in the library, but that nothing is read yet."""
+        return super().wrap_socket(sock, server_side, do_handshake_on_connect=False, **more)
 
 
 class Budget:
@@ -41,12 +51,14 @@ class Meter:
     ``stored`` counts the objects that came over it.
 
     connection: the library's socket of the association, whose ``recv`` is replaced. message: bytes of one message at most.
+    silence_s: who sends nothing for so long in the middle of a unit, or of the TLS handshake, is cut off.
     """
 
-    def __init__(self, connection: Any, message: int, budget: Budget) -> None:
+    def __init__(self, connection: Any, message: int, budget: Budget, silence_s: float) -> None:
         self._connection, self._message, self._budget = connection, message + COMMAND_BYTES, budget
         self._held = self.stored = 0
         connection.recv = self.recv
+        connection.socket.settimeout(silence_s)
 
     def recv(self, wanted: int) -> bytearray:
         """Exactly ``wanted`` bytes, or fewer where the sender ends.

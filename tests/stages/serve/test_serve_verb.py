@@ -1,0 +1,136 @@
+"""``vesalius serve`` as a user starts it: a series comes in, its finding is in the worklist, an accepted one leaves, nothing private is in any log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+import torch
+
+from stages.serve.clinicnode import Pacs, deliver, until
+from stages.serve.clinicstandins import film
+from vesalius.core.reads import Reads
+from vesalius.core.target import TargetSpec
+from vesalius.mapping import Mapping
+from vesalius.networks import build
+from vesalius.outputs import output_for
+from vesalius.plan import Plan
+
+pytestmark = pytest.mark.slow
+CANARIES = ("KANARIENVOGEL", "PID4711", "ACC4712")
+
+
+@dataclass
+class Running:
+    """The program, what it said, and where it listens."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    @property
+    def said(self) -> str:
+        return "".join(self.lines)
+
+    def port(self, pattern: str) -> int:
+        found = until(lambda: re.search(pattern, self.said) or self.process.poll() is not None, 120.0)
+        assert not isinstance(found, bool), self.said
+        return int(found[1])
+
+    def asked(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port(r'http://127.0.0.1:([0-9]+)')}{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+
+def saved_model(folder: Path) -> Path:
+    """A tiny network with random weights, as a model folder."""
+    torch.manual_seed(0)
+    plan = Plan().decide("network.name", "small-resnet", "test").decide("network.options", {"width": 8}, "test")
+    output = output_for(TargetSpec("binary", ("normal", "pneumonia")))
+    network = build("small-resnet", channels=1, n_out=output.n_out, size=(32, 32), width=8)
+    Mapping(Reads((32, 32), mean=(0.4,), std=(0.2,)), [network], output, plan).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pacs() -> Iterator[Pacs]:
+    made = Pacs()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, pacs: Pacs) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    saved_model(folder / "films")
+    (folder / "site.toml").write_text(
+        f'quiet_s = 0.5\n[models]\nfilms = "films"\n[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {pacs.port}\n', "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(site: Path) -> Iterator[Running]:
+    code = "from vesalius.cli import main; main()"
+    words = [sys.executable, "-c", code, "serve", "--folder", str(site), "--http-port", "0", "--dicom-port", "0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"})
+    made = Running(process)
+    threading.Thread(target=made.listen, daemon=True).start()
+    try:
+        yield made
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def test_from_the_modality_to_the_doctor_to_the_pacs(running: Running, site: Path, pacs: Pacs, tmp_path: Path) -> None:
+    item = pydicom.dcmread(film(tmp_path / "a.dcm", patient=CANARIES[1], name=f"{CANARIES[0]}^X", AccessionNumber=CANARIES[2]))
+    assert deliver(running.port(r"DICOM node: VESALIUS on 127.0.0.1:([0-9]+)"), [item], contexts=[str(item.SOPClassUID)]) == [0]
+    until(lambda: running.asked("/health/ready") if _ready(running) else None, 120.0)
+    rows = until(lambda: _rows(running), 120.0)
+    assert rows[0]["state"] == "pending" and rows[0]["patient"]["id"] == CANARIES[1] and pacs.deliveries == {}
+    document = running.asked(f"/v1/findings/{rows[0]['id']}")
+    assert document["probability"] is not None or document["refused"]
+    running.asked(f"/v1/findings/{rows[0]['id']}/decision", {"action": "accept", "comment": "seen"})
+    until(lambda: pacs.objects, 60.0)
+    assert all(made.PatientID == CANARIES[1] and made.StudyInstanceUID == item.StudyInstanceUID for made in pacs.objects.values())
+
+
+def test_it_stops_in_order_and_no_log_names_the_patient(running: Running, site: Path) -> None:
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(60) == 0
+    assert "Research use: a doctor decides." in running.said
+    logs = b"".join(path.read_bytes() for path in (site / "log").iterdir()) + running.said.encode()
+    assert [word for word in CANARIES if word.encode() in logs] == []
+
+
+def _ready(running: Running) -> bool:
+    try:
+        return bool(running.asked("/health/ready"))
+    except OSError:
+        return False
+
+
+def _rows(running: Running) -> list[dict[str, Any]]:
+    told = running.asked("/v1/worklist")
+    rows: list[dict[str, Any]] = told if isinstance(told, list) else next(value for value in told.values() if isinstance(value, list))
+    return rows
