@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from vesalius.stages.fit import fit
 from vesalius.stages.serve.decisions import decided
 from vesalius.stages.serve.objects.volume import write_volume
 from vesalius.stages.serve.reading import read_series
+from vesalius.stages.serve.store import Received, Store
 
 Decided = tuple["Site", dict[str, Any]]
 
@@ -305,3 +307,26 @@ def test_a_fit_on_the_truth_starts_and_ends(tmp_path: Path) -> None:
     run = fit(str(folder), tmp_path / "run", network=("small-cnn",), epochs=1, size=32, precision="32-true", jobs=1)
     facts = json.loads((run / "metrics.json").read_text())
     assert facts["target"]["classes"] == ["normal", "pneumonia"] and (run / "model" / "weights.safetensors").is_file()
+
+
+def test_a_decision_over_the_real_store(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    store = Store(f"sqlite:///{site / 'vesalius.db'}", site)
+    try:
+        path = film(site / "inbox" / "0a")
+        item, data = pydicom.dcmread(path), path.read_bytes()
+        (new,) = store.add_objects([Received(path, item.SOPInstanceUID, item.SOPClassUID, item.SeriesInstanceUID, item.StudyInstanceUID,
+                                             item.file_meta.TransferSyntaxUID, hashlib.sha256(data).hexdigest(), len(data), {"PatientID": "P1"})])
+        assert new
+        job = store.enqueue(item.SeriesInstanceUID, "lung", {"objects": ["sr", "sc"]})
+        store.claim()
+        document = read_series(classes_model(), store.files_of(item.SeriesInstanceUID), site / "results" / job, name="lung", objects=("sr", "sc"))
+        store.finish(job, document, site / "results" / job)
+        finding = store.finding(job)
+        sc, report = decided(store, finding, "li", "accept")
+        assert sc == site / "results" / job / "sc.dcm" and pydicom.dcmread(report).VerificationFlag == "VERIFIED"
+        store.decide(job, "li", "correct", "", {"label": "normal"})
+        (path,) = decided(store, store.finding(job), "li", "correct", "", store.decisions(job)[-1].correction)
+        assert path.name == "sr.dcm" and [row["label"] for row in table(site / "truth" / "lung" / "labels.csv")] == ["normal"]
+    finally:
+        store.close()
