@@ -155,6 +155,12 @@ def test_damaged_pictures_are_refused(data: bytes, words: str) -> None:
         stripped(data)
 
 
+def test_the_colours_of_jpeg_ls_can_still_be_read() -> None:
+    colours = b"\xff\xe8\x00\x07mrfx\x01"
+    data = b"\xff\xd8" + colours + b"\xff\xe8\x00\x2a" + b"DOE JANE".ljust(40) + b"\xff\xda\x00\x04abxyz\xff\xd9"
+    assert stripped_jpeg(data) == b"\xff\xd8" + colours + b"\xff\xda\x00\x04abxyz\xff\xd9"
+
+
 def test_what_follows_the_end_of_a_picture_goes(tmp_path: Path) -> None:
     Image.fromarray(ground("body")).save(tmp_path / "a.png")
     Image.fromarray(ground("body")).save(tmp_path / "a.jpg")

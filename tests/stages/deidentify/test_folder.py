@@ -115,6 +115,15 @@ def test_the_same_key_gives_the_same_people(tmp_path: Path) -> None:
     assert one.StudyInstanceUID == two.StudyInstanceUID and one.SOPInstanceUID != two.SOPInstanceUID
 
 
+def test_two_objects_of_one_uid_are_both_kept(tmp_path: Path) -> None:
+    for k in range(2):
+        put(instance(body() + np.uint8(k), 1), tmp_path / "in" / f"{k}")
+    (tmp_path / "in" / "again").write_bytes((tmp_path / "in" / "0").read_bytes())
+    items = read(deidentify(tmp_path / "in", tmp_path / "out"))
+    assert len(items) == 2 and len({item.SOPInstanceUID for item in items}) == 1
+    assert items[0].PixelData != items[1].PixelData
+
+
 @pytest.mark.parametrize("kind", ["grey", "colour", "jpeg2000", "cine"])
 def test_burned_in_text_is_blanked(tmp_path: Path, kind: str) -> None:
     plain = np.stack([body()] * 3, -1) if kind == "colour" else body()
@@ -283,6 +292,22 @@ def test_what_cannot_be_cleaned_is_refused_and_not_named(tmp_path: Path) -> None
     reasons = " ".join(row["refused"] for row in csv.DictReader(done.manifest.open()))
     assert "cannot be de-identified" in reasons and "truncated or damaged" in reasons and "DICOMDIR" in reasons
     assert list((tmp_path / "out").rglob("*.dcm")) == []
+
+
+def test_an_object_says_what_it_is(tmp_path: Path) -> None:
+    item = instance(body())
+    del item.SOPInstanceUID
+    item.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    item.preamble = bytes(128)
+    item.save_as(tmp_path / "x", enforce_file_format=False)
+    done = deidentify(tmp_path / "x", tmp_path / "out")
+    assert next(csv.DictReader(done.manifest.open()))["refused"].startswith("the DICOM object does not say what it is: expected SOPClassUID")
+
+
+def test_words_that_are_ours_are_nobodys_name(tmp_path: Path) -> None:
+    put(instance(body(), patient="Patient", PatientName="Content^Clean", Manufacturer="ACME"), tmp_path / "x")
+    done = deidentify(tmp_path / "x", tmp_path / "out")
+    assert (done.written, done.refused) == (1, 0)
 
 
 def test_impossible_places_are_told(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cH
 """Chunks that say how the samples look; texts, times, EXIF and colour profiles (which carry names) go."""
 JPEG_GONE = frozenset({0xFE, *range(0xE1, 0xEE), 0xEF})
 """COM and APP1 .. APP13, APP15: EXIF, XMP, IPTC, profiles. APP0 (JFIF) and APP14 (Adobe: which colours) say how to read."""
+COLOURS, SHORT = 0xE8, 32
+"""A short APP8 of JPEG-LS says how its colours were transformed, without which they cannot be read."""
 TIFF_KEPT = frozenset({254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284, 288, 289, 290, 291, 292, 293,
                        296, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 519, 520, 521, 529,
                        530, 531, 532, 32997, 32998})
@@ -76,7 +78,7 @@ def stripped_jpeg(data: bytes, where: str | None = None) -> bytes:
         if marker == 0xDA:
             end = data.rfind(b"\xff\xd9")
             return b"".join(parts) + data[place : end + 2 if end > place else len(data)]
-        if marker not in JPEG_GONE:
+        if marker not in JPEG_GONE or (marker == COLOURS and length <= SHORT):
             parts.append(data[place : place + 2 + length])
         place += 2 + length
     raise _damaged("JPEG", where, "a scan")

@@ -23,8 +23,11 @@ from vesalius.guards.deidentify import Key, Options, deidentified
 from vesalius.guards.deidentify.burned import Box, blank, text_boxes
 from vesalius.guards.deidentify.pictures import PNG, stripped
 from vesalius.guards.deidentify.pixels import clean_overlays, clean_pixels
+from vesalius.guards.deidentify.values import DUMMIES
 
 DICOMDIR = "1.2.840.10008.1.3.10"
+OURS = ("PatientID", "PatientName", "DeidentificationMethod", "DeidentificationMethodCodeSequence")
+"""What was written in the place of what was there; its words (patient, content) may be somebody's name."""
 GZIP = b"\x1f\x8b"
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its messages quote values of the file
 
@@ -49,7 +52,7 @@ def cleaned_file(path: Path, digest: str, options: Options, key: Key) -> Written
     FormatError: it is damaged, or of no kind that can be de-identified.
     """
     if Dicom.sniff(path):
-        return _reading(path, lambda: _object(path, options, key))
+        return _reading(path, lambda: _object(path, digest, options, key))
     return _reading(path, lambda: _picture(path, digest, options, key))
 
 
@@ -63,11 +66,15 @@ def _reading(path: Path, work: Any) -> Written:
                           do="leave it out") from error
 
 
-def _object(path: Path, options: Options, key: Key) -> Written:
+def _object(path: Path, digest: str, options: Options, key: Key) -> Written:
+    """An object; two of one UID that differ get names of their own."""
     item = parsed(str(path))
     sop_class = str(item.get("SOPClassUID") or item.get("file_meta", Dataset()).get("MediaStorageSOPClassUID") or "")
     if sop_class == DICOMDIR:
         raise FormatError("the DICOM file is a DICOMDIR, which is an index of other files", where=path, expected="an object", do="make it anew from the output")
+    if not sop_class or not item.get("SOPInstanceUID"):
+        raise FormatError("the DICOM object does not say what it is", where=path, expected="SOPClassUID and SOPInstanceUID (0008,0016/0018)", got="none",
+                          do="leave it out")
     syntax = item.file_meta.get("TransferSyntaxUID") if hasattr(item, "file_meta") else None
     implicit, little = item.original_encoding
     ids = tuple(str(item.get(name) or "") for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
@@ -79,7 +86,7 @@ def _object(path: Path, options: Options, key: Key) -> Written:
         done.actions["overlay_lines"] += clean_overlays(item)
     data = _bytes(item)
     _nothing_left(data, done.words, path)
-    study, series, instance = (key.name(what, uid) for what, uid in zip(("study", "series", "instance"), ids, strict=True))
+    study, series, instance = key.name("study", ids[0]), key.name("series", ids[1]), key.name("instance", f"{ids[2]}/{digest}")
     boxes = [list(box) for box in burned.boxes] if burned is not None else []
     actions = {**done.actions, **({"outside_regions": 1} if burned is not None and burned.outside else {})}
     return Written(f"{done.patient}/{study}/{series}/{instance}.dcm", data, "dicom", done.patient, actions, boxes)
@@ -99,7 +106,10 @@ def _bytes(item: Dataset) -> bytes:
 
 def _nothing_left(data: bytes, words: tuple[str, ...], path: Path) -> None:
     """The written object is read again: none of the words that identify may be in its text."""
-    place = found_in_header(pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True), words)
+    item = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
+    for keyword in OURS:
+        del item[keyword]
+    place = found_in_header(item, [word for word in words if word.upper() not in DUMMIES.values()])
     if place:
         raise FormatError("a name or number of the patient is still in the cleaned object", where=path, expected="none of them", got=f"one in {place}",
                           do="leave it out, and report it")
