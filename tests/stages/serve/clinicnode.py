@@ -148,7 +148,8 @@ def serving(folder: Path, models: Models | None = None, decided: Any = None, **s
 def calling(port: int, *, called: str = "VESALIUS", calling_ae: str = "SENDER", contexts: Sequence[Any] = (), **more: Any) -> Iterator[Any]:
     """An association with a node on this machine."""
     entity = AE(ae_title=calling_ae)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    entity.acse_timeout = entity.network_timeout = 20
+    entity.dimse_timeout = 8
     for context in contexts:
         entity.add_requested_context(context)
     if not contexts:
@@ -164,10 +165,19 @@ def calling(port: int, *, called: str = "VESALIUS", calling_ae: str = "SENDER", 
 
 
 def deliver(port: int, items: Sequence[Dataset], **more: Any) -> list[int]:
-    """C-STORE over one association; the statuses."""
-    with calling(port, **more) as assoc:
-        assert assoc.is_established
-        return [int(assoc.send_c_store(item).Status) for item in items]
+    """C-STORE; the statuses. What got no answer is sent again, as a modality does: on a busy machine the library's client can lose one."""
+    statuses: list[int] = []
+    for _ in range(4):
+        with calling(port, **more) as assoc:
+            assert assoc.is_established
+            for item in items[len(statuses):]:
+                status = assoc.send_c_store(item)
+                if "Status" not in status:
+                    break
+                statuses.append(int(status.Status))
+        if len(statuses) == len(items):
+            break
+    return statuses
 
 
 class Pacs:
