@@ -9,10 +9,10 @@ WORKERS ?= 2
 RUFF_PATHS := src tests tools $(wildcard benchmarks) $(wildcard examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick docs bench clean
+.PHONY: help setup demo test check quick page page-check docs bench clean
 
 help: ## these lines
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 setup: $(STAMP) ## a virtual environment in .venv with everything in it; does nothing when it is there
 	@echo "ready: $(BIN)/vesalius --help"
@@ -48,6 +48,14 @@ quick: $(STAMP) ## the inner loop, a minute at most: lint, gates, and the tests 
 	@$(BIN)/ruff check $(RUFF_PATHS)
 	@$(BIN)/python tools/gates.py
 	@timeout 60 $(BIN)/python -m pytest -q -x -m "not slow and not realdata" $$($(BIN)/python tools/changed.py)
+
+page: ## the reading page from web/ into the package; needs Node 20
+	@command -v npm >/dev/null || { echo "The page is built with Node.js 20 or newer, and there is no 'npm'; on Debian or Ubuntu: apt-get install nodejs npm"; exit 1; }
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run build
+
+page-check: ## types, lint and unit tests of the page's source
+	@command -v npm >/dev/null || { echo "The page is checked with Node.js 20 or newer, and there is no 'npm'; on Debian or Ubuntu: apt-get install nodejs npm"; exit 1; }
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run check && npm test
 
 docs: $(STAMP) ## links, verbs and options in the documents are true
 	@$(BIN)/python -m pytest -q tests/test_docs.py
