@@ -2,88 +2,24 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import highdicom
-import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import tifffile
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, JPEG2000Lossless, SecondaryCaptureImageStorage, generate_uid
 
+from stages.deidentify.patientfiles import CANARIES, DAY, FAMILY, GIVEN, NUMBER, body, instance, left, put, read, text_on
 from vesalius.errors import DataError, OptionError
 from vesalius.guards.canary import scan
 from vesalius.guards.deidentify import Key, Options
-from vesalius.stages.deidentify import Done, deidentify
+from vesalius.stages.deidentify import deidentify
 from vesalius.stages.deidentify.file import cleaned_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-FAMILY, GIVEN, NUMBER, BORN, DAY, HOUSE = "Zwickelbart", "Adelgunde", "QX7731942", "19470823", "20240229", "Spital Wunderlich"
-CANARIES = (FAMILY, GIVEN, NUMBER, BORN, DAY, HOUSE, "Hohlweg", "23.08.1947", "1.2.826.0.1.3680043.77")
-
-
-def text_on(image: np.ndarray, text: str, at: tuple[int, int] = (8, 8), size: int = 18) -> np.ndarray:
-    picture = Image.fromarray(image)
-    ImageDraw.Draw(picture).text(at, text, fill=255 if image.ndim == 2 else (255, 255, 0), font=ImageFont.load_default(size))
-    return np.asarray(picture)
-
-
-def body(shape: tuple[int, int] = (160, 200)) -> np.ndarray:
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    blob = 140 * np.exp(-((((rows / shape[0]) - 0.5) / 0.3) ** 2 + (((columns / shape[1]) - 0.5) / 0.3) ** 2) ** 3)
-    return (blob + np.random.default_rng(0).normal(12, 2, shape).clip(0, 30)).astype(np.uint8)
-
-
-def instance(pixels: np.ndarray, number: int = 1, sop_class: str = CTImageStorage, patient: str = NUMBER, **more: Any) -> Dataset:
-    item = Dataset()
-    item.file_meta = FileMetaDataset()
-    item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    item.file_meta.SourceApplicationEntityTitle = NUMBER
-    item.SOPClassUID, item.SOPInstanceUID = sop_class, f"1.2.826.0.1.3680043.77.{number}"
-    item.StudyInstanceUID, item.SeriesInstanceUID, item.FrameOfReferenceUID = (f"1.2.826.0.1.3680043.77.9{k}" for k in range(3))
-    item.PatientName, item.PatientID, item.PatientBirthDate, item.PatientSex, item.PatientAge = f"{FAMILY}^{GIVEN}", patient, BORN, "F", "095Y"
-    item.StudyDate = item.SeriesDate = item.ContentDate = DAY
-    item.StudyTime, item.AccessionNumber, item.StudyID = "101500", NUMBER, NUMBER
-    item.ReferringPhysicianName, item.InstitutionName, item.Manufacturer, item.Modality = "Hohlweg^Kunz", HOUSE, "ACME", "CT"
-    item.StudyDescription, item.ImageComments = f"Thorax of {GIVEN} {FAMILY}", f"{FAMILY} came on 29.02.2024, tel. +41 44 123 45 67"
-    item.ProtocolName, item.AcquisitionDeviceProcessingDescription = "Thorax", f"for {FAMILY}, {GIVEN}"
-    item.ImagePositionPatient, item.ImageOrientationPatient, item.PixelSpacing, item.SliceThickness = [0, 0, number], [1, 0, 0, 0, 1, 0], [1, 1], 1
-    item.InstanceNumber, item.KVP, item.SeriesNumber, item.PatientPosition, item.ImageType = number, 120, 1, "HFS", ["ORIGINAL", "PRIMARY"]
-    item.PositionReferenceIndicator, item.Laterality = "", ""
-    item.add_new(0x00090010, "LO", "ACME 1.1")
-    item.add_new(0x00091001, "LO", f"{FAMILY} {NUMBER}")
-    item.set_pixel_data(pixels, "RGB" if pixels.shape[-1] == 3 else "MONOCHROME2", 8 * pixels.itemsize, generate_instance_uid=False)
-    for keyword, value in more.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def put(item: Dataset, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    item.file_meta.MediaStorageSOPInstanceUID, item.file_meta.MediaStorageSOPClassUID = item.SOPInstanceUID, item.SOPClassUID
-    pydicom.dcmwrite(path, item, enforce_file_format=True)
-    with path.open("r+b") as opened:
-        opened.write(FAMILY.encode())
-    return path
-
-
-def read(done: Done) -> list[Dataset]:
-    return [pydicom.dcmread(path) for path in sorted(done.manifest.parent.rglob("*.dcm"))]
-
-
-def left(done: Done) -> list[Any]:
-    return scan([done.manifest.parent], CANARIES)
-
-
 def test_a_series_keeps_its_shape_and_loses_its_patient(tmp_path: Path) -> None:
     for k in range(3):
         put(instance(body() + np.uint8(k), k + 1), tmp_path / "in" / FAMILY / f"{NUMBER}-{k}.dcm")
@@ -249,37 +185,6 @@ def test_ages_and_dates(tmp_path: Path) -> None:
     assert (gone.StudyDate, gone.get("PatientAge"), gone.PatientSex) == ("", None, "")
 
 
-def pictures(folder: Path) -> None:
-    folder.mkdir()
-    facts = PngImagePlugin.PngInfo()
-    facts.add_text("Patient", f"{FAMILY} {NUMBER}", zip=True)
-    Image.fromarray(body()).save(folder / f"{FAMILY}.png", pnginfo=facts)
-    exif = Image.Exif()
-    exif[0x9C9D], exif[0x010E] = FAMILY.encode("utf-16-le"), f"{FAMILY} {BORN}"
-    Image.fromarray(body()).save(folder / "b.jpg", exif=exif, comment=NUMBER.encode())
-    tifffile.imwrite(folder / "c.tif", body(), description=f"{FAMILY} {NUMBER}", extratags=[(315, "s", 0, GIVEN, True)], datetime=True, metadata=None)
-    volume = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
-    volume.header["descrip"], volume.header["aux_file"] = f"{FAMILY} {BORN}".encode(), NUMBER.encode()
-    volume.header.extensions.append(nib.nifti1.Nifti1Extension("comment", f"{FAMILY} {GIVEN} {NUMBER}".encode()))
-    nib.save(volume, folder / f"{NUMBER}.nii.gz")
-    Image.fromarray(text_on(body(), f"{FAMILY} {NUMBER}")).save(folder / "e.png")
-
-
-def test_pictures_lose_what_they_say_and_keep_their_samples(tmp_path: Path) -> None:
-    pictures(tmp_path / "in")
-    assert {hit.canary for hit in scan([tmp_path / "in"], CANARIES)} >= {FAMILY, GIVEN, NUMBER, BORN}
-    done = deidentify(tmp_path / "in", tmp_path / "out")
-    assert (done.written, done.refused, left(done)) == (5, 0, [])
-    out = {path.name.split(".", 1)[1]: path for path in (tmp_path / "out" / "pictures").iterdir() if path.suffix != ".png"}
-    assert (np.asarray(Image.open(out["jpg"])) == np.asarray(Image.open(tmp_path / "in" / "b.jpg"))).all()
-    assert (tifffile.imread(out["tif"]) == body()).all()
-    assert (np.asarray(nib.load(out["nii.gz"]).dataobj).ravel() == np.arange(24)).all()
-    arrays = [np.asarray(Image.open(path)) for path in (tmp_path / "out" / "pictures").glob("*.png")]
-    drawn = text_on(body(), f"{FAMILY} {NUMBER}") != body()
-    same = [bool((array == body()).all()) for array in arrays]
-    assert sorted(same) == [False, True] and (arrays[same.index(False)][drawn] == 0).mean() > 0.98
-
-
 def test_what_cannot_be_cleaned_is_refused_and_not_named(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / f"{FAMILY}.txt").write_text(f"{FAMILY} {NUMBER}")
@@ -343,26 +248,6 @@ def test_a_run_goes_on_with_the_same_key_and_options_only(tmp_path: Path) -> Non
         deidentify(tmp_path / "in", tmp_path / "out", options=Options("shift"))
     with pytest.raises(OptionError, match="another key or other options"):
         deidentify(tmp_path / "in", tmp_path / "out", key=tmp_path / "k2")
-
-
-CHILD = "import sys; from vesalius.stages.deidentify import deidentify; deidentify(sys.argv[1], sys.argv[2])"
-
-
-@pytest.mark.slow
-def test_a_killed_run_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    for k in range(24):
-        put(instance(body(), k + 1), tmp_path / "in" / f"{k}")
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "in"), str(tmp_path / "out")], env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "out").rglob("*.dcm"))) < 5 and time.monotonic() < deadline and child.poll() is None:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    done = deidentify(tmp_path / "in", tmp_path / "out")
-    assert done.written == 24 and done.skipped >= 4
-    items = read(done)
-    assert len(items) == len({item.SOPInstanceUID for item in items}) == 24
-    assert list((tmp_path / "out").rglob("*.part")) == []
 
 
 def test_a_name_that_is_left_stops_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
