@@ -10,7 +10,8 @@ from typing import Any
 
 from vesalius.errors import OptionError, RunError
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0"}
+"""Ray gives its workers the lowest share of a busy machine unless told otherwise: theirs is the work here."""
 
 
 def library(name: str = "ray") -> Any:
