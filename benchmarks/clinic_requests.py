@@ -1,6 +1,6 @@
 """Prediction requests: this service against a plain FastAPI endpoint with torch, the same network, the same preparation, 64 clients.
 
-    python benchmarks/clinic_requests.py [--network resnet18] [--size 224] [--clients 64] [--seconds 8] [--rounds 3]
+    python benchmarks/clinic_requests.py [--network resnet18] [--size 224] [--clients 64] [--seconds 8] [--rounds 3] [--judged]
 
 Both are started here, on 127.0.0.1, and are asked in alternating rounds by the same closed loop of clients (each asks again when it has its answer), so
 that what else the machine does falls on both. The plain endpoint is what anybody writes: it takes the upload, decodes and prepares the picture through
@@ -41,6 +41,7 @@ from vesalius.mapping import Mapping, load
 from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
+from vesalius.stages.fitfor import learn
 from vesalius.stages.serve.http.app import make_app
 from vesalius.stages.serve.http.server import Server
 from vesalius.stages.serve.service import Service
@@ -51,21 +52,33 @@ from vesalius.stages.serve.work.options import Options
 AIM, WARM_S = 1.8, 2.0
 START_S = 240.0
 CLOSE = 1e-4
+REMEMBERED = 48
 
 
-def model_in(folder: Path, network: str, size: int) -> None:
-    """A model with random weights: what it answers does not matter, how fast does."""
+def model_in(folder: Path, network: str, size: int, judged: bool = False) -> None:
+    """A model with random weights: what it answers does not matter, how fast does. When ``judged`` it remembers what such pictures look like, as a
+    fitted one does, so that the service judges each picture; the plain endpoint does not."""
     torch.manual_seed(0)
     channels = 1
     plan = Plan().decide("network.name", network, "benchmark").decide("network.options", {}, "benchmark")
     output = output_for(TargetSpec("multiclass", ("a", "b", "c")))
     made = build(network, channels=channels, n_out=3, size=(size, size))
-    Mapping(Reads((size, size), channels), [made], output, plan).save(folder / "model")
+    mapping = Mapping(Reads((size, size), channels), [made], output, plan)
+    mapping.save(folder / "model")
+    if not judged:
+        return
+    films = [lambda data=data: study_of(io.BytesIO(data)) for data in pictures(REMEMBERED, size, seed=1)]
+    learn(mapping, films[::2], films[1::2], seconds=20.0).save(folder / "model")
 
 
-def pictures(n: int, size: int) -> list[bytes]:
+def study_of(file: io.BufferedIOBase | io.BytesIO) -> Study:
+    image = np.asarray(Image.open(file))[None]
+    return Study(image, Grid.plain(image.shape[1:]))
+
+
+def pictures(n: int, size: int, seed: int = 0) -> list[bytes]:
     """Smooth noise as PNG, a quarter larger than the network reads, as films are."""
-    source, made = np.random.default_rng(0), []
+    source, made = np.random.default_rng(seed), []
     for _ in range(n):
         out = io.BytesIO()
         coarse = Image.fromarray(source.integers(0, 256, (24, 24), np.uint8))
@@ -81,8 +94,7 @@ def plain_server(model: Path, port: int) -> None:
 
     @app.post("/v1/predict")
     def predict(files: UploadFile) -> dict[str, float]:
-        image = np.asarray(Image.open(files.file))[None]
-        x, _ = mapping.encode(Study(image, Grid.plain(image.shape[1:])))
+        x, _ = mapping.encode(study_of(files.file))
         with torch.inference_mode():
             raw = mapping.network(x[None]).float().numpy()
         return dict(zip(mapping.output.target.classes, map(float, mapping.output.probabilities(raw)[0]), strict=True))
@@ -205,7 +217,7 @@ def same_answers(ports: dict[str, int], request: bytes) -> float:
 
 
 def compare(args: argparse.Namespace, folder: Path) -> dict[str, object]:
-    model_in(folder / "run", args.network, args.size)
+    model_in(folder / "run", args.network, args.size, args.judged)
     requests = [request_of(each) for each in pictures(16, args.size)]
     rounds: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
     with started("plain", folder / "run", folder / "site", args.queue) as plain, started("ours", folder / "run", folder / "site", args.queue) as ours:
@@ -251,6 +263,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queue", type=int, default=128)
+    parser.add_argument("--judged", action="store_true", help="the model remembers its training images, and the service judges each picture")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--role", choices=("plain", "ours"))
     parser.add_argument("--model", type=Path)
