@@ -55,7 +55,7 @@ export const finding = (id: string): Promise<Finding> => json(at(id));
 export const priors = async (id: string): Promise<Row[]> => (await json<{ priors: Row[] }>(at(id, "/prior"))).priors;
 export const progress = (id: string): Promise<Progress> => json(`v1/jobs/${encodeURIComponent(id)}`);
 
-export async function file(id: string, name: "image" | "mask" | "heat" | "picture"): Promise<ArrayBuffer> {
+export async function file(id: string, name: "image" | "mask" | "corrected" | "heat" | "picture"): Promise<ArrayBuffer> {
   return (await ask(at(id, `/files/${name}`))).arrayBuffer();
 }
 

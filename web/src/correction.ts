@@ -1,4 +1,5 @@
 /** The tools of a correction: another label or value, boxes changed, the mask drawn again. */
+import { type Current, current } from "./current";
 import { clear, h } from "./dom";
 import { gzipped, maskFile } from "./nifti";
 import { type Box3, fromArray, shifted, toArray, withAxis } from "./projection";
@@ -12,6 +13,7 @@ const ARROWS: Record<string, readonly [number, number]> = { ArrowLeft: [0, -1], 
 export class Correction {
   readonly root = h("div", { class: "correction" });
   private readonly list = h("ul", { class: "boxlist" });
+  private readonly before: Current;
   private boxes: Box[];
   private boxesChanged = false;
   private maskChanged = false;
@@ -24,8 +26,9 @@ export class Correction {
     private readonly finding: Finding,
     private readonly stage: Stage,
   ) {
-    this.boxes = finding.boxes.map((each) => ({ ...each, box: [...each.box] }));
-    this.label = finding.label ?? "";
+    this.before = current(finding);
+    this.boxes = this.before.boxes.map((each) => ({ ...each, box: [...each.box] }));
+    this.label = this.before.label;
     const { kind } = finding.model;
     if (kind === "boxes") this.startBoxes();
     else if (kind === "mask") this.startMask();
@@ -33,25 +36,28 @@ export class Correction {
   }
 
   get changed(): boolean {
-    return this.boxesChanged || this.maskChanged || this.label !== (this.finding.label ?? "");
+    return this.boxesChanged || this.maskChanged || this.label !== this.before.label;
   }
 
   /** What goes into the decision besides action and comment; an edited mask is its file, to be stored first. */
   async made(): Promise<{ label?: string; boxes?: { box: number[]; label: string }[]; mask?: Uint8Array<ArrayBuffer> }> {
     const answer: Awaited<ReturnType<Correction["made"]>> = {};
-    if (this.label !== (this.finding.label ?? "")) answer.label = this.label;
+    if (this.label !== this.before.label) answer.label = this.label;
     if (this.boxesChanged) answer.boxes = this.boxes.map(({ box, label }) => ({ box, label }));
     const labels = this.maskChanged ? this.stage.viewer?.labels() : null;
     if (labels && this.stage.viewer) answer.mask = await gzipped(maskFile(labels, this.stage.viewer.space().dims));
     return answer;
   }
 
-  /** Put the tools away; the view shows again what the model said. */
-  end(): void {
+  /** Put the tools away. What was changed goes back to what stood before, unless it was saved. */
+  end(saved: boolean): void {
     const { viewer, boxes } = this.stage;
     if (boxes) Object.assign(boxes.state, { editing: false, adding: false, chosen: -1 });
-    this.stage.setBoxes(this.finding.boxes);
+    if (!saved) this.stage.setBoxes(this.before.boxes);
+    if (this.maskChanged && saved) viewer?.keep();
+    else if (this.maskChanged) viewer?.restore();
     viewer?.setPen(null);
+    boxes?.update();
   }
 
   private labels(): HTMLElement[] {

@@ -3,6 +3,7 @@ import { refusedOnly } from "./answer";
 import * as api from "./api";
 import { Correction } from "./correction";
 import { clear, h, tell } from "./dom";
+import { labels } from "./order";
 import { language } from "./prefs";
 import type { Stage } from "./stage";
 import type { Action, Decision, Finding, State } from "./types";
@@ -52,7 +53,10 @@ export class DecisionForm {
     const button = this.buttons.find((each) => each.dataset.action === action);
     if (button?.disabled) return;
     if (action === "correct") this.startCorrection();
-    else void this.save(action);
+    else if (!this.unsaved || window.confirm(word("unsaved"))) {
+      if (this.correction) this.leave();
+      void this.save(action);
+    }
   }
 
   private startCorrection(): void {
@@ -71,7 +75,7 @@ export class DecisionForm {
 
   /** Put the correction away without saving it. */
   leave(): void {
-    this.correction?.end();
+    this.correction?.end(false);
     this.correction = null;
     clear(this.room);
     this.buttons.find((each) => each.dataset.action === "correct")?.focus();
@@ -97,6 +101,7 @@ export class DecisionForm {
         if (mask) decision.mask = await api.saveMask(this.finding.id, mask);
       }
       this.finding = await api.decide(this.finding.id, decision);
+      this.correction?.end(true);
       this.correction = null;
       clear(this.room);
       this.comment.value = "";
@@ -139,7 +144,13 @@ export class DecisionForm {
       const when = () =>
         new Date(each.at * 1000).toLocaleString(language() === "zh" ? "zh-CN" : "en-GB", { dateStyle: "medium", timeStyle: "short" });
       const line = h("span", { text: () => word("by", { state: word(`state_${STATES[each.action]}`), user: each.user, when: when() }) });
-      return h("li", {}, line, each.comment ? h("q", { text: each.comment }) : null);
+      return h(
+        "li",
+        {},
+        line,
+        each.correction?.label ? h("strong", { text: ` ${labels(each.correction.label)}` }) : null,
+        each.comment ? h("q", { text: each.comment }) : null,
+      );
     });
     clear(this.past, ...items, this.sent(), items.length ? h("li", { class: "small", text: () => word("again") }) : null);
   }

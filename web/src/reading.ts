@@ -1,6 +1,7 @@
 /** Reading one finding: images, what the model says, the prior study beside, the decision. */
 import { answerPanel, patientLine } from "./answer";
 import * as api from "./api";
+import { current } from "./current";
 import { DecisionForm } from "./decision";
 import { clear, h, tell } from "./dom";
 import { dicomDate, labels, percent } from "./order";
@@ -76,7 +77,7 @@ export class Reading {
       this.form.root,
       h("section", { class: "panel" }, priorBar),
     );
-    clear(this.root, top, this.newer(finding), h("div", { class: "split" }, this.stages, side));
+    clear(this.root, top, this.newer(finding), this.shownAs(finding), h("div", { class: "split" }, this.stages, side));
     this.mark(finding);
   }
 
@@ -85,6 +86,12 @@ export class Reading {
     if (!finding.superseded_by) return null;
     const way = h("a", { href: `#/f/${encodeURIComponent(finding.superseded_by)}`, text: () => word("newer") });
     return h("p", { class: "warning", role: "note" }, h("span", { text: () => word("superseded") }), " ", way);
+  }
+
+  /** Whose boxes or mask are drawn, when they are not the model's. */
+  private shownAs(finding: Finding): HTMLElement | null {
+    const { by } = current(finding);
+    return by ? h("p", { class: "small", role: "note", text: () => word("corrected", { user: by.user }) }) : null;
   }
 
   private mark(finding: Finding): void {

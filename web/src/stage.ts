@@ -1,6 +1,7 @@
 /** The viewer with its tools: windows, planes, overlays with opacity, caption; and a picture where volumes cannot be shown. */
 import * as api from "./api";
 import { BoxLayer } from "./boxlayer";
+import { current } from "./current";
 import { clear, h } from "./dom";
 import { figure, percent } from "./order";
 import { fromArray } from "./projection";
@@ -38,12 +39,15 @@ export class Stage {
     if (!hasWebgl2()) return this.instead("noWebgl");
     clear(this.host, h("p", { class: "veil", text: () => word("loading") }));
     try {
-      const fetched = (name: "mask" | "heat"): Promise<ArrayBuffer | null> =>
-        files[name] ? api.file(this.finding.id, name) : Promise.resolve(null);
-      const [image, mask, heat] = await Promise.all([api.file(this.finding.id, "image"), fetched("mask"), fetched("heat")]);
+      const { mask: held } = current(this.finding);
+      const [image, mask, heat] = await Promise.all([
+        api.file(this.finding.id, "image"),
+        held && api.file(this.finding.id, held),
+        files.heat && api.file(this.finding.id, "heat"),
+      ]);
       if (!this.root.isConnected) return;
       clear(this.host);
-      this.viewer = await Viewer.show(this.host, { image, mask, heat, flat: this.finding.grid.shape.length === 2 });
+      this.viewer = await Viewer.show(this.host, { image, mask, heat: heat || null, flat: this.finding.grid.shape.length === 2 });
       this.ready(this.viewer);
     } catch (error) {
       console.error(error);
@@ -55,7 +59,7 @@ export class Stage {
   private ready(viewer: Viewer): void {
     this.boxes = new BoxLayer(viewer);
     this.host.append(this.boxes.root);
-    this.setBoxes(this.finding.boxes);
+    this.setBoxes(current(this.finding).boxes);
     viewer.drawnAgain.push(() => this.describe());
     this.toolbar(viewer);
     for (const overlay of ["mask", "boxes", "heat"] as const) this.apply(overlay);

@@ -57,6 +57,7 @@ export interface Decided {
   action: Action;
   comment: string;
   at: number;
+  correction?: { label?: string; boxes?: Box[]; mask?: string } | null;
 }
 
 export interface Finding {

@@ -38,6 +38,7 @@ export class Viewer {
   /** Whether structures of the mask may overlap: it is shown with the last one on top. */
   overlapping = false;
   private readonly nv: Niivue;
+  private loaded: Uint8Array | null = null;
   private robust: Range | null = null;
   private heatShown = 0;
 
@@ -81,7 +82,8 @@ export class Viewer {
     if (material.mask) {
       const mask = await nifti.plainBytes(material.mask);
       this.overlapping = nifti.volumesOf(mask) > 1;
-      this.setLabels(nifti.labelsOf(mask));
+      this.loaded = nifti.labelsOf(mask);
+      this.setLabels(this.loaded);
     }
     this.hook();
     this.setPlane(this.flat ? "axial" : this.acquired());
@@ -222,6 +224,17 @@ export class Viewer {
     this.nv.drawBitmap?.set(nifti.toRas(labels, dims, perm));
     this.nv.drawAddUndoBitmap();
     this.nv.refreshDrawing(true);
+  }
+
+  /** The drawing is now what `restore` goes back to. */
+  keep(): void {
+    this.loaded = this.labels();
+  }
+
+  /** The drawing as it was loaded or kept. */
+  restore(): void {
+    const { dims } = this.space();
+    this.setLabels(this.loaded ?? new Uint8Array(dims[0] * dims[1] * dims[2]));
   }
 
   /** Labels in native order as they are drawn now; null where there is no drawing. */

@@ -46,6 +46,7 @@ const WORDS = {
   countMore: ["The {n} most urgent findings; search to see others.", "显示最紧急的 {n} 项结果；请搜索以查看其他结果。"],
   aside: ["{n} series could not be read and wait for the administrator", "{n} 个序列无法读取，等待管理员处理"],
   asideOne: ["Model {model}: {why}", "模型 {model}：{why}"],
+  corrected: ["Shown: the correction by {user}", "显示：{user} 的更正"],
   superseded: ["Further images of this series have come since, and it was read again.", "此序列之后又收到新的影像，并已重新读取。"],
   newer: ["Open the newer finding", "打开较新的结果"],
   outgoing: ["Sent to", "发送至"],

@@ -156,6 +156,9 @@ def test_an_edited_mask_is_kept_on_the_grid_of_the_image_and_becomes_truth(tmp_p
     assert np.array_equal(np.asarray(kept.dataobj), labels) and np.allclose(kept.affine, image.affine)
     assert answer(client.put(f"/v1/findings/{ids['mask']}/mask", content=mask_bytes(labels)))["mask"] == name
     assert decide(client, ids["mask"], action="correct", mask=name)["state"] == "corrected"
+    corrected = client.get(f"/v1/findings/{ids['mask']}/files/corrected")
+    assert corrected.content == (hospital.store.folder_of(ids["mask"]) / f"edited-{name}.nii.gz").read_bytes()
+    assert client.get(f"/v1/findings/{ids['film']}/files/corrected").status_code == 404
     truth: Any = nib.load(next((tmp_path / "truth" / "organs" / "labelsTr").glob("*.nii.gz")))
     assert np.array_equal(np.asarray(truth.dataobj), labels)
     hospital.store.close()

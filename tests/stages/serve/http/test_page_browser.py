@@ -160,6 +160,11 @@ def test_a_box_is_moved_resized_drawn_and_deleted(ward: Ward) -> None:
         page.locator(".boxlist li").nth(1).locator("select").select_option("mass")
         page.locator("[data-action=save]").click()
         page.locator(".badge[data-state=corrected]").wait_for()
+        page.reload()
+        page.get_by_text("Shown: the correction by local").wait_for()
+        page.locator(".canvas[data-ready]").wait_for()
+        page.keyboard.press("c")
+        assert page.locator(".boxlist .pick").all_inner_texts() == ["Box 1: nodule", "Box 2: mass"]
     first, second = ward.correction("boxes")["boxes"]
     z0, y0, x0, z1, y1, x1 = page_site.NODULES[0]
     low, high = first["box"][:3], first["box"][3:]
@@ -191,6 +196,10 @@ def test_a_mask_is_painted_where_the_pen_was(ward: Ward) -> None:
         page_browser.keep(page, "mask-edited")
         page.locator("[data-action=save]").click()
         page.locator(".badge[data-state=corrected]").wait_for()
+        with page.expect_response("**/files/corrected") as answer:
+            page.reload()
+        assert answer.value.status == 200
+        page.locator(".canvas[data-ready]").wait_for()
     before: Any = nib.load(folder / "mask.nii.gz")
     after: Any = nib.load(folder / ward.correction("mask")["mask"])
     old, new = np.asarray(before.dataobj), np.asarray(after.dataobj)
@@ -287,6 +296,8 @@ def test_an_unsaved_correction_is_not_lost_by_a_slip(shown: Ward) -> None:
         page.once("dialog", lambda dialog: dialog.dismiss())
         page.get_by_role("link", name="Back to the worklist").click()
         page.wait_for_url(f"**/#/f/{shown.ids['unsure']}")
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        page.locator("[data-action=accept]").click()
         assert page.locator("#right").input_value() == "severe"
 
 

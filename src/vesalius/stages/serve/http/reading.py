@@ -21,8 +21,8 @@ from vesalius.stages.serve.site import User
 from vesalius.stages.serve.store import Missing, Store
 
 State = Literal["", "pending", "accepted", "corrected", "rejected", "refused"]
-FileName = Literal["image", "mask", "heat", "picture"]
-TYPES = {"image": "application/gzip", "mask": "application/gzip", "heat": "application/gzip", "picture": "image/png"}
+FileName = Literal["image", "mask", "corrected", "heat", "picture"]
+PNG, GZIP = "image/png", "application/gzip"
 PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 ROW = ("id", "state", "study_date", "modality", "body_part", "description", "label", "probability", "urgency", "abstain", "forced")
 """Fields of a finding that the worklist shows as they are."""
@@ -59,7 +59,7 @@ def router(service: Serving) -> APIRouter:
     @routes.get("/findings/{finding_id}/files/{name}", response_class=FileResponse)
     def file(user: Reader, finding_id: str, name: FileName) -> FileResponse:
         path = _file(service.store, service.store.finding(finding_id), name)
-        return FileResponse(path, media_type=TYPES[name], headers=PRIVATE)
+        return FileResponse(path, media_type=PNG if name == "picture" else GZIP, headers=PRIVATE)
 
     @routes.post("/findings/{finding_id}/decision")
     def decision(user: Reader, finding_id: str, given: Decided) -> dict[str, Any]:
@@ -111,12 +111,17 @@ def priors_of(store: Store, document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _file(store: Store, document: dict[str, Any], name: str) -> Path:
-    """A file of the finding; names are ours and never lead out of its folder."""
-    held = (document.get("files") or {}).get(name)
+    """A file of the finding, ``corrected`` the mask of the last correction; names are ours and never lead out of its folder."""
+    held = (document.get("files") or {}).get(name) if name != "corrected" else _corrected(document)
     path = store.folder_of(document["id"]) / Path(str(held)).name
     if not held or not path.is_file():
         raise Missing(f"this finding has no {name}")
     return path
+
+
+def _corrected(document: dict[str, Any]) -> str | None:
+    made = [each["correction"] for each in document["decisions"] if each["correction"]]
+    return str(made[-1]["mask"]) if made and made[-1].get("mask") else None
 
 
 def _decide(service: Serving, document: dict[str, Any], given: Decided, user: User) -> None:
