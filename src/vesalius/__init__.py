@@ -10,6 +10,8 @@ The verbs are functions here; each is imported when it is first used, so that ``
     vesalius.evaluate_external(run, data)
     vesalius.reproduce(run)         the same fit again: do the numbers come out the same?
     vesalius.paperwork(run)         model card and checklists from the facts of the run
+    vesalius.monitor(run, logs)     has what comes in changed since training?
+    vesalius.deidentify(data, out)  images without the people in them
     vesalius.load(run)(study)       a Mapping: a study (or a path) in, a Finding out
 """
 
@@ -26,6 +28,8 @@ _PLACES = {
     "report": ("vesalius.stages.report", "report"),
     "compare": ("vesalius.stages.compare", "compare"),
     "evaluate_external": ("vesalius.stages.external", "evaluate_external"),
+    "deidentify": ("vesalius.stages.deidentify", "deidentify"),
+    "monitor": ("vesalius.stages.monitor", "monitor"),
     "paperwork": ("vesalius.stages.paperwork", "paperwork"),
     "reproduce": ("vesalius.stages.reproduce", "reproduce"),
     "predict": ("vesalius.stages.predict", "predict"),
@@ -37,8 +41,8 @@ _PLACES = {
 }
 
 __all__ = [
-    "Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "evaluate_external", "fit", "load", "paperwork", "predict",
-    "report", "reproduce",
+    "Finding", "Mapping", "Study", "VesaliusError", "__version__", "check", "compare", "deidentify", "evaluate_external", "fit", "load", "monitor",
+    "paperwork", "predict", "report", "reproduce",
 ]
 
 
