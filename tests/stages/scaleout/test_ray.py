@@ -89,6 +89,7 @@ def test_answers_that_workers_kept_are_put_together_as_one_machine_writes_them(k
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_cluster_of_two_workers_finds_the_same(archive_of: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray (the extra 'ray') is not installed")
     with cluster.cluster(2):

@@ -51,6 +51,7 @@ def with_handle(answer: Any, **options: Any) -> ReplicaEngine:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_replicas_of_a_cluster_give_the_same_findings(tmp_path: Path) -> None:
     folder, image = model("classes", tmp_path / "model"), film(tmp_path / "a.dcm")
     wanted = read_series(Mapping.load(folder), [image], tmp_path / "local", name="lung", objects=("sr",))

@@ -26,7 +26,7 @@ from vesalius.stages.serve.reading import read_series
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Peer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 MODEL = mask_model((8, 32, 32))
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 

@@ -28,7 +28,7 @@ from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 CANARIES = ("KANARIENVOGEL", "PID4711", "ACC4712")
 
 

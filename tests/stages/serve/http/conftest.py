@@ -17,6 +17,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from page_ward import browser, launch, shown, ward  # noqa: F401  (fixtures)
 from serving import TESTS, until
 from vesalius.stages.serve.http.app import make_app
 from vesalius.stages.serve.service import Service

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import nibabel as nib
@@ -12,59 +10,9 @@ import pytest
 
 import page_browser
 import page_site
+from page_ward import Ward
 
-pytestmark = pytest.mark.slow
-
-
-class Ward:
-    """A browser and a hospital that it looks at."""
-
-    def __init__(self, browser: Any, url: str, hospital: page_site.Hospital, ids: dict[str, str]) -> None:
-        self.browser, self.url, self.hospital, self.ids = browser, url, hospital, ids
-
-    def read(self, page: Any, name: str) -> None:
-        """Open a finding and wait until its image is drawn."""
-        page.goto(f"{self.url}/#/f/{self.ids[name]}")
-        page.locator(".canvas[data-ready]").first.wait_for()
-
-    def correction(self, name: str) -> dict[str, Any]:
-        """The last correction of a finding."""
-        made = self.hospital.store.decisions(self.ids[name])[-1].correction
-        assert made is not None
-        return made
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Any]:
-    with page_browser.chromium() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def browser(launch: Any) -> Any:
-    return launch(*page_browser.GL)
-
-
-@contextmanager
-def running(browser: Any, folder: Any) -> Iterator[Ward]:
-    hospital, ids = page_site.full(folder)
-    with page_site.serving(page_site.app_of(hospital)) as url:
-        yield Ward(browser, url, hospital, ids)
-    hospital.store.close()
-
-
-@pytest.fixture(scope="module")
-def shown(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    """For tests that only look."""
-    with running(browser, tmp_path_factory.mktemp("shown")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def ward(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    """For tests that decide, each on findings of its own."""
-    with running(browser, tmp_path_factory.mktemp("ward")) as made:
-        yield made
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def grey(picture: np.ndarray, x: float, y: float) -> float:
@@ -299,88 +247,3 @@ def test_an_unsaved_correction_is_not_lost_by_a_slip(shown: Ward) -> None:
         page.once("dialog", lambda dialog: dialog.dismiss())
         page.locator("[data-action=accept]").click()
         assert page.locator("#right").input_value() == "severe"
-
-
-def test_chinese_and_dark_are_remembered(shown: Ward) -> None:
-    with page_browser.opened(shown.browser) as page:
-        shown.read(page, "refused")
-        page.get_by_role("button", name="中文").click()
-        page.get_by_role("button", name="配色").click()
-        page.get_by_role("button", name="配色").click()
-        assert "与所有训练影像相距甚远" in page.locator(".refusal").inner_text()
-        assert page.locator("[data-action=accept]").is_disabled()
-        page.reload()
-        page.locator(".canvas[data-ready]").wait_for()
-        page_browser.keep(page, "refused-zh-dark")
-        assert page.locator("html").get_attribute("lang") == "zh-CN" and page.locator("html").get_attribute("data-theme") == "dark"
-        assert page.locator("#research").inner_text() == "仅供研究使用：由医生作出决定。"
-        page.keyboard.press("?")
-        assert "翻层" in page.locator("dialog").inner_text()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_violation_of_accessibility(shown: Ward, tmp_path: Any, scheme: str) -> None:
-    axe = page_browser.axe_source(tmp_path / "axe")
-    with page_browser.opened(shown.browser, color_scheme=scheme, locale="zh-CN" if scheme == "dark" else "en-GB") as page:
-        page.goto(shown.url)
-        page.locator("tbody tr").first.wait_for()
-        assert page_browser.violations(page, axe) == []
-        for name in ("film", "boxes", "mask", "refused", "unsure") if scheme == "light" else ("boxes", "refused"):
-            shown.read(page, name)
-            page.keyboard.press("c")
-            page_browser.keep(page, f"{name}-{scheme}")
-            assert page_browser.violations(page, axe) == [], name
-        page.keyboard.press("?")
-        assert page_browser.violations(page, axe) == []
-
-
-def test_what_no_model_could_read_is_told(ward: Ward) -> None:
-    store = ward.hospital.store
-    job = ward.hospital.job("1.2.826.99", page_site.document(study_uid="1.9"))
-    store.set_aside(job, "the series has 3 slices, expected at least 8")
-    with page_browser.opened(ward.browser) as page:
-        page.goto(ward.url)
-        page.get_by_text("1 series could not be read").click()
-        assert "Model films: the series has 3 slices" in page.locator(".aside li").inner_text()
-        assert page.title() == "Vesalius: Worklist"
-
-
-def test_a_narrow_screen_shows_everything_in_one_column(shown: Ward) -> None:
-    with page_browser.opened(shown.browser, viewport={"width": 390, "height": 844}) as page:
-        page.goto(shown.url)
-        page.locator("tbody tr").first.wait_for()
-        page_browser.keep(page, "narrow-list")
-        shown.read(page, "film")
-        page_browser.keep(page, "narrow")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert page.locator(".side").bounding_box()["y"] > page.locator(".canvas").bounding_box()["y"]
-
-
-def test_without_javascript_there_is_a_clear_answer(shown: Ward) -> None:
-    with page_browser.opened(shown.browser, java_script_enabled=False) as page:
-        page.goto(shown.url)
-        text = page.locator("main").inner_text()
-        assert "This page needs JavaScript" in text and "此页面需要 JavaScript" in text and "Nothing is lost" in text
-        page_browser.keep(page, "no-javascript")
-
-
-def test_a_service_that_went_away_loses_nothing(ward: Ward) -> None:
-    with page_browser.opened(ward.browser) as page:
-        ward.read(page, "unsure")
-        page.route("**/v1/**", lambda route: route.abort())
-        page.expected = ["ERR_FAILED"]
-        page.keyboard.press("a")
-        page.get_by_role("alert").filter(has_text="does not answer").wait_for()
-        page.unroute("**/v1/**")
-        page.keyboard.press("a")
-        page.locator(".badge[data-state=accepted]").wait_for()
-
-
-def test_without_webgl_a_picture_stands_in(launch: Any, ward: Ward) -> None:
-    with page_browser.opened(launch(*page_browser.NO_GL)) as page:
-        page.goto(f"{ward.url}/#/f/{ward.ids['prior']}")
-        page.locator(".still img").wait_for()
-        assert "WebGL 2 is missing" in page.locator(".stage").inner_text()
-        page_browser.keep(page, "no-webgl")
-        page.keyboard.press("a")
-        page.locator(".badge[data-state=accepted]").wait_for()

@@ -17,7 +17,7 @@ from vesalius.stages.serve.http.server import Server
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Site, User
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 TOKEN = "a token of ada"
 DROP = """([selector, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
