@@ -23,7 +23,7 @@ from vesalius.stages.boxed.predict import predict_boxes
 from vesalius.stages.boxed.quicken import quicken_boxes
 from vesalius.stages.boxed.stream import Streamed
 from vesalius.stages.boxed.stream import stream as stream_boxes
-from vesalius.stages.explain import explain_study
+from vesalius.stages.explain import explain_study, trusted_map
 from vesalius.stages.explain.pictures import png, sheet, views
 from vesalius.stages.fitfor import Door
 from vesalius.stages.heat import heat_pictures
@@ -75,10 +75,10 @@ def predict(
     Parameters
     ----------
     run: run folder or model folder. data: a file or a folder. out: folder for the findings.
-    pictures: heat maps are written for so many studies. method: by which explanation (a name in ``EXPLANATIONS``; ``drise`` for boxes too); when None
-        Grad-CAM of a model that answers for the whole image, and none where masks or boxes already say where.
-    write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg,
-        rtstruct) or boxes (coco, csv, png, dicom-sr); when empty what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
+    pictures: heat maps are written for so many studies. method: by which explanation (a name in ``EXPLANATIONS``; ``drise`` for boxes too); when None the
+        first that passed its test after the fit (`explain.trusted_map`), and none where masks or boxes already say where.
+    write: what is written for each study, of a model that gives masks (nifti, png, dicom-seg, rtstruct) or boxes (coco, csv, png, dicom-sr); when empty
+        what suits the study. gaps: ``"fill"`` interpolates the missing slices of a series.
     force: read also what is refused; it is recorded. kept: answers that are there already (`stages.scaleout`) are taken from it.
 
     Raises
@@ -100,14 +100,14 @@ def predict(
     findings: list[Finding] = []
     refused: dict[str, str] = {}
     files: dict[str, str] = {}
-    knowing = Knowing.load(run)
+    knowing, shown = Knowing.load(run), method or trusted_map(mapping)
     with single_thread():
         for done, source in enumerate(sources, 1):
             finding = _read(door, source, refused, kept)
             if finding is not None:
                 findings.append(finding if knowing is None else knowing.told(finding, mapping.output.target))
                 if len(files) < pictures:
-                    files[finding.source] = _picture(mapping, source, out / "pictures", len(files), method or "gradcam")
+                    files[finding.source] = _picture(mapping, source, out / "pictures", len(files), shown)
             progress(done, len(sources), "studies read")
     if not findings:
         raise door.nothing(refused, out, mapping.hash)
@@ -184,11 +184,12 @@ def _heat(mapping: TiledMapping | BoxedMapping, sources: Sequence[Source], made:
         heat_pictures(mapping, cases_of(sources, mapping.reads.channels), made[:pictures], out / "pictures", method=method)
 
 
-def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method: str) -> str:
+def _picture(mapping: Mapping, source: Source, folder: Path, number: int, method: str | None) -> str:
     study = open_study(source)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{number:04d}.png"
-    atomic_write(path, png(sheet(views(study, [explain_study(mapping, study, method=method).array]))))
+    heats = [explain_study(mapping, study, method=method).array] if method else []
+    atomic_write(path, png(sheet(views(study, heats))))
     return f"{folder.name}/{path.name}"
 
 

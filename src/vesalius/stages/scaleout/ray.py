@@ -32,7 +32,7 @@ DIED = "the worker that read it died; it was tried alone"
 
 def predict_on_ray(
     run: Path | str, data: Path | str, out: Path | str, *, workers: int | None = None, address: str | None = None, pictures: int = PICTURES,
-    method: str = "gradcam", device: str = "cpu", write: Sequence[str] = (), gaps: str | None = None, force: bool = False, progress: Progress = quiet,
+    method: str | None = None, device: str = "cpu", write: Sequence[str] = (), gaps: str | None = None, force: bool = False, progress: Progress = quiet,
 ) -> Predicted:
     """As `stages.predict.predict`, the studies shared among workers.
 

@@ -23,7 +23,7 @@ from vesalius.core.study import Study
 from vesalius.errors import VesaliusError
 from vesalius.formats.cases import open_case
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
-from vesalius.stages.explain import explain_study
+from vesalius.stages.explain import explain_study, trusted_map
 from vesalius.stages.explain.pictures import plane, png, scaled, sheet, views
 from vesalius.stages.fitfor import Fitness, judge
 from vesalius.stages.knowing import Knowing
@@ -207,7 +207,11 @@ def _pictured(mapping: Mapping, read: Read, part: Path) -> dict[str, str]:
         drawn = write_boxes(finding, read.case.source, part, ["png"], study=study, classes=mapping.output.target.classes, stem="picture")
         drawn["png"].replace(part / PICTURE)
         return {}
-    heat = explain_study(mapping, study).array
+    method = trusted_map(mapping)
+    if method is None:
+        atomic_write(part / PICTURE, png(sheet(views(study, [], EDGE))))
+        return {}
+    heat = explain_study(mapping, study, method=method).array
     write_volume(part / HEAT, np.asarray(heat, np.float32), study.grid)
     atomic_write(part / PICTURE, png(sheet(views(study, [heat], EDGE))))
     return {"heat": HEAT}
