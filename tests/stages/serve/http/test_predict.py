@@ -81,7 +81,7 @@ def test_a_full_queue_answers_503_and_goes_on(tmp_path):
 def test_several_models_must_be_named(tmp_path):
     with site_at_work(tmp_path, models={"a": tmp_path / "a", "b": tmp_path / "b"}) as service, asking(service) as client:
         answer = client.post("/v1/predict", content=b"fine")
-        assert answer.status_code == 400 and answer.json()["expected"] == "model=a or b"
+        assert answer.status_code == 400 and answer.json()["expected"] == "?model=a or b in the address"
         assert client.post("/v1/predict?model=b", content=b"fine").json()["model"] == "b"
         assert [each["name"] for each in client.get("/v1/models").json()] == ["a", "b"]
 
