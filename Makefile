@@ -52,11 +52,11 @@ quick: $(STAMP) ## the inner loop, a minute at most: lint, gates, and the tests 
 
 page: ## the reading page from web/ into the package; needs Node 20
 	@command -v npm >/dev/null || { echo "The page is built with Node.js 20 or newer, and there is no 'npm'; on Debian or Ubuntu: apt-get install nodejs npm"; exit 1; }
-	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run build
+	@cd web && npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error && npm run build
 
 page-check: ## types, lint and unit tests of the page's source
 	@command -v npm >/dev/null || { echo "The page is checked with Node.js 20 or newer, and there is no 'npm'; on Debian or Ubuntu: apt-get install nodejs npm"; exit 1; }
-	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run check && npm test
+	@cd web && npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error && npm run check && npm test
 
 docs: $(STAMP) ## links, verbs and options in the documents are true
 	@$(BIN)/python -m pytest -q tests/test_docs.py
