@@ -76,8 +76,8 @@ def chosen(service: Serving, model: str | None) -> str:
     if model is None and len(names) == 1:
         return names[0]
     if model not in names:
-        raise Refused(400, "the site has no model of that name" if model else "the site has several models", expected=f"?model={' or '.join(names)} in the address",
-                      got=model or "none")
+        raise Refused(400, "the site has no model of that name" if model else "the site has several models",
+                      expected=f"?model={' or '.join(names)} in the address", got=model or "none")
     return str(model)
 
 
