@@ -127,7 +127,7 @@ def test_no_canary_is_left_by_the_basic_profile(basic: Dataset) -> None:
         (Options("keep"), (DAY,)), (Options(keep=frozenset({"uids"})), (UID,)), (Options(keep=frozenset({"patient"})), ()),
         (Options("shift", frozenset({"private"}), frozenset({"descriptors", "structured"})), ()),
     ],
-    ids=str,
+    ids=["shift", "clean-all", "keep-dates", "keep-uids", "keep-patient", "private"],
 )
 def test_options_leave_nothing_else(options: Options, left: tuple[str, ...]) -> None:
     source = full()
