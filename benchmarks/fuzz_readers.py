@@ -231,7 +231,7 @@ def child(target: str, seed: int, first: int, last: int, state: str, folder: str
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is a fault, and the next case follows
                 fault = {"fault": f"{type(error).__name__}: {error}"[:300], "number": number, "where": traceback.format_tb(error.__traceback__)[-1][:300]}
                 print(json.dumps(fault), file=report, flush=True)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024  # ru_maxrss would be that of the parent
     print(json.dumps({"counts": counts, "rss": used}), file=report, flush=True)
 
 

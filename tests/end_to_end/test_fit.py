@@ -89,7 +89,9 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_bits(run: Pa
 
 def test_interruption_says_that_nothing_is_lost(pictures: Path, tmp_path: Path) -> None:
     words = command("fit", pictures, "--out", tmp_path / "run", *SHORT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child started by a job in the background would ignore it
     child = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    signal.signal(signal.SIGINT, before)
     while not (tmp_path / "run" / "environment.json").is_file():
         time.sleep(0.1)
     child.send_signal(signal.SIGINT)

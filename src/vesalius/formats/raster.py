@@ -116,7 +116,7 @@ def _whole_chunks(opened: BinaryIO, head: bytes, where: str) -> None:
         opened.seek(place)
         length, name = struct.unpack(">L4s", opened.read(8))
         if name.isalpha() and place + 12 + length > size:
-            raise FormatError("the picture is truncated or damaged", where=where, expected=f"{length:,} bytes of a chunk", got=f"{size - place - 8:,}",
+            raise FormatError("the file is truncated or damaged", where=where, expected=f"{length:,} bytes of a chunk", got=f"{size - place - 8:,}",
                               do="fetch it again, or leave it out")
         place = size if name == b"IEND" or not name.isalpha() else place + 12 + length
 
