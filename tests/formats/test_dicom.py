@@ -259,3 +259,12 @@ def test_no_warning_quotes_the_file(tmp_path: Path) -> None:
     assert done.stdout.strip() == "(1, 4, 6)"
     assert "DOE" not in done.stderr
     assert done.stderr == ""
+
+
+def test_a_jpeg_ls_frame_of_another_size_is_refused_before_its_decoder_ends_the_process(tmp_path: Path) -> None:
+    item = pydicom.dcmread(get_testdata_file("JPEGLSNearLossless_08.dcm"))
+    rows, columns = item.Rows, item.Columns
+    item.Columns = columns + 1
+    item.save_as(tmp_path / "other.dcm")
+    with pytest.raises(FormatError, match=f"states another size than the data set.*expected {rows} x {columns + 1} x 1, got {rows} x {columns} x 1"):
+        open_study(Source("dicom", str(tmp_path / "other.dcm")))

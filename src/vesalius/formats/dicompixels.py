@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless
 
 from vesalius.errors import FormatError
 from vesalius.formats import dicomjpeg  # noqa: F401 - enters its decoder
 from vesalius.formats.base import bounded
+from vesalius.formats.dicomframes import claim_of
 
 Window = tuple[float, float]
 
@@ -29,6 +31,8 @@ def stored(item: Dataset, where: str) -> np.ndarray:
 def _decoded(item: Dataset, where: str) -> np.ndarray:
     syntax = UID(item.file_meta.TransferSyntaxUID)
     try:
+        if syntax in (JPEGLSLossless, JPEGLSNearLossless):
+            _agreeing(item, where)
         return np.asarray(pixel_array(item))
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         if not syntax.is_compressed:
@@ -39,6 +43,17 @@ def _decoded(item: Dataset, where: str) -> np.ndarray:
         size = f"{item.get('NumberOfFrames') or 1} x {item.Rows} x {item.Columns} samples of {item.BitsAllocated} bits"
         raise FormatError("the file is truncated or damaged", where=where, expected=size, got=f"{len(item.get('PixelData') or b'')} bytes of {syntax.name}",
                           do="fetch it again, or leave it out") from error
+
+
+def _agreeing(item: Dataset, where: str) -> None:
+    """GDCM ends the process where a JPEG-LS frame has another size than the data set (found by fuzzing), so that such a frame does not reach it."""
+    stated = (int(item.Rows), int(item.Columns), int(item.SamplesPerPixel))
+    for frame in generate_frames(item.PixelData, number_of_frames=int(item.get("NumberOfFrames") or 1)):
+        claim = claim_of(frame)
+        if claim is None or claim.fault or (claim.rows, claim.columns, claim.samples) != stated:
+            raise FormatError("a compressed frame states another size than the data set", where=where, expected="{} x {} x {}".format(*stated),
+                              got="no frame header" if claim is None or claim.fault else f"{claim.rows} x {claim.columns} x {claim.samples}",
+                              do="fetch the file again")
 
 
 def _used_bits(array: np.ndarray, item: Dataset) -> np.ndarray:
