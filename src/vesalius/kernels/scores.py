@@ -23,7 +23,7 @@ Scope = str | None
 Keyed = dict[tuple[Scope, str], np.ndarray]
 
 OF_CLASS = ("auc", "ap", "f1", "sensitivity", "specificity", "ppv", "npv")
-SHARES = {"auc", "balanced_accuracy", *figures.RATIOS}
+SHARES = {"auc", "ap", "balanced_accuracy", *figures.RATIOS}
 BOUNDED = {"auc", "ap", "f1", "balanced_accuracy", "kappa", *figures.RATIOS}
 
 

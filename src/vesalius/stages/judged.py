@@ -209,14 +209,14 @@ class Boxes:
         return Boxes(part, self.thresholds, self.names)
 
     def assess(self, seed: int, n_boot: int) -> dict[str, dict[str, Any]]:
-        return assessed(self, seed, n_boot)
+        return assessed(self, seed, n_boot, boxes.method_of)
 
 
-def assessed(judged: Judged, seed: int, n_boot: int) -> dict[str, dict[str, Any]]:
-    """Every figure of a part with the patient bootstrap; a faultless one has Wilson's bound."""
-    found = resample(judged.figures, judged.patients, n_boot, seed)
+def assessed(judged: Judged, seed: int, n_boot: int, method: Callable[[str], str] = lambda name: "bca") -> dict[str, dict[str, Any]]:
+    """Every figure of a part with its interval over patients (``method`` of its name); a faultless one has Wilson's bound."""
+    found = boxes.many_boxes(resample(judged.figures, judged.patients, n_boot, seed))
     people = codes(judged.patients)[1]
-    made = {name: settled(estimate(found, m, "bca", people, len(judged.ids)), name not in UNBOUNDED) for m, name in enumerate(judged.names)}
+    made = {name: settled(estimate(found, m, method(name), people, len(judged.ids)), name not in UNBOUNDED) for m, name in enumerate(judged.names)}
     return {name: each.to_dict() for name, each in made.items() if each is not None}
 
 

@@ -7,6 +7,7 @@ together is, `stages.boxed.sheet` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from vesalius.errors import DataError, OptionError
 from vesalius.kernels.boxscores import RULES, TRUE, precision_recall
 from vesalius.kernels.freeresponse import risk_auc
 from vesalius.kernels.reliability import quality, reliability
-from vesalius.kernels.stats import codes, estimate, paired, resample, settled
+from vesalius.kernels.stats import Resampled, codes, estimate, paired, resample, settled
 from vesalius.stages.boxed.notes import notes_of
 from vesalius.stages.boxed.operating import CHOSEN_ON, KIND, Operating, columns_of, operating_points, thresholds_of
 from vesalius.stages.boxed.sheet import COUNTED, FIGURES, OF_CLASS, Sheet
@@ -34,6 +35,16 @@ POINTS = 400
 def primary_of(ndim: int) -> str:
     """The figure that a run is judged by."""
     return "map50" if ndim == 2 else "cpm"
+
+
+def method_of(name: str) -> str:
+    """How the interval of a figure of boxes is made: shares and areas by Wilson's, for the bootstrap is too narrow near 1 (docs/benchmarks.md)."""
+    return "score" if name in BOUNDED else "bca"
+
+
+def many_boxes(found: Resampled) -> Resampled:
+    """A share of boxes may vary less than one of as many images: no image is the limit of what is independent."""
+    return replace(found, n_images=0)
 
 
 def box_metrics(
@@ -95,12 +106,12 @@ def _stated(operating: Operating, target: TargetSpec) -> dict[str, dict[str, Any
 def _assess(sheet: Sheet, seed: int, n_boot: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Figures of all classes together and of each, as plain values."""
     patients, scopes = sheet.part.patients, 1 + sheet.k
-    found = resample(lambda weights: sheet.figures(weights).reshape(-1, weights.shape[1]), patients, n_boot, seed)
+    found = many_boxes(resample(lambda weights: sheet.figures(weights).reshape(-1, weights.shape[1]), patients, n_boot, seed))
     made: list[dict[str, Any]] = [{} for _ in range(scopes)]
     for m in np.flatnonzero(np.isfinite(found.value)):
         name, scope = FIGURES[int(m) // scopes], int(m) % scopes
         whose = patients[sheet.judged(name, scope)]
-        each = settled(estimate(found, int(m), "bca", codes(whose)[1], len(whose)), name in BOUNDED)
+        each = settled(estimate(found, int(m), method_of(name), codes(whose)[1], len(whose)), name in BOUNDED)
         made[scope] |= {OF_CLASS.get(name, name) if scope else name: each.to_dict()} if each else {}
     return made[0], dict(zip(sheet.part.classes, made[1:], strict=True))
 
@@ -162,7 +173,7 @@ def _risk(part: Part, seed: int, n_boot: int) -> dict[str, Any]:
     if not 0 < label.sum() < len(label):
         return {}
     whose = part.patients[np.unique(case)]
-    found_auc = estimate(resample(risk_auc(risk, label, case), part.patients, n_boot, seed), 0, "bca", codes(whose)[1], len(whose))
+    found_auc = estimate(many_boxes(resample(risk_auc(risk, label, case), part.patients, n_boot, seed)), 0, "score", codes(whose)[1], len(whose))
     made = settled(found_auc, True)
     return {"auc": made.to_dict(), "n": len(label), "n_positive": int(label.sum())} if made else {}
 
