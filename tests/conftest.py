@@ -15,3 +15,8 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no real data beside the checkout (shared/data)")
     return SHARED
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: compressed ones hold the time of collection, and two workers would not agree on the names of their tests."""
+    return argname if isinstance(val, bytes | bytearray) else None
