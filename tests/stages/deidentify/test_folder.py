@@ -155,10 +155,12 @@ def test_structured_content_is_cleaned_or_replaced(tmp_path: Path) -> None:
     done = deidentify(tmp_path / "in", tmp_path / "out")
     assert left(done) == []
     made, image = next(item for item in read(done) if item.Modality == "SR"), next(item for item in read(done) if item.Modality == "CT")
-    text = made.ContentSequence[1].ContentSequence[0].TextValue
-    assert text.startswith("nodule of [removed]") and text.endswith("8 mm") and "2024" not in text
+    assert made.ContentSequence[1].ContentSequence[0].TextValue == "ANONYMIZED"  # a finding is a description
     assert made.ContentSequence[2].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == image.SOPInstanceUID
     assert made.ContentSequence[0].PersonName == "ANONYMIZED"
+    told = read(deidentify(tmp_path / "in" / "a", tmp_path / "told", options=Options(clean=frozenset({"structured", "descriptors"}))))[0]
+    text = told.ContentSequence[1].ContentSequence[0].TextValue
+    assert text.startswith("nodule of [removed]") and text.endswith("8 mm") and "2024" not in text
     bare = read(deidentify(tmp_path / "in" / "a", tmp_path / "bare", options=Options(clean=frozenset())))[0]
     assert len(bare.ContentSequence) == 1 and "ValueType" not in bare.ContentSequence[0]
 

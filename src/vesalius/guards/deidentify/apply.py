@@ -13,9 +13,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from vesalius.guards.deidentify.content import by_reference, content_action, value_action
 from vesalius.guards.deidentify.key import Key
 from vesalius.guards.deidentify.options import Options
-from vesalius.guards.deidentify.profile import action_of, safe_private
+from vesalius.guards.deidentify.profile import action_of, safe_private, structured
 from vesalius.guards.deidentify.values import TEXT, bounded_age, dummy, moved
 from vesalius.guards.deidentify.words import Words, words_of
 
@@ -52,6 +53,7 @@ class _Job:
     words: Words
     days: int
     active: tuple[str, ...]
+    fixed: bool = False
     actions: Counter[str] = field(default_factory=Counter)
 
 
@@ -65,14 +67,15 @@ def deidentified(item: Dataset, options: Options, key: Key) -> Cleaned:
     item.decode()
     whose = str(item.get("PatientID") or "").strip() or str(item.get("PatientName") or "") or str(item.get("StudyInstanceUID") or "")
     kept = {"institution", "device"} & options.keep
-    job = _Job(options, key, words_of(item, not kept), key.days(whose), options.active)
+    job = _Job(options, key, words_of(item, not kept), key.days(whose), options.active, by_reference(item))
     _clean(item, job, False)
     patient = f"VES{key.name('patient', whose)}"
     _signed(item, job, patient)
     return Cleaned(item, patient, job.actions, job.words.held)
 
 
-def _clean(item: Dataset, job: _Job, content: bool) -> None:
+def _clean(item: Dataset, job: _Job, content: bool, said: str | None = None) -> None:
+    """All attributes of a data set or item; ``content``: within cleaned content, where Table E.3.4-1 has ``said`` what becomes of this item's value."""
     creators = _creators(item)
     for tag in list(item.keys()):
         element = item[tag]
@@ -81,7 +84,8 @@ def _clean(item: Dataset, job: _Job, content: bool) -> None:
         elif tag.is_private:
             _private(item, element, creators, job)
         else:
-            _act(item, element, _action(element, job, content), job, content)
+            value = value_action(element, said) if said else None
+            _act(item, element, value or _action(element, job, content), job, content)
     _unused_creators(item)
 
 
@@ -118,13 +122,25 @@ def _act(item: Dataset, element: DataElement, action: str, job: _Job, content: b
     if action == "X":
         del item[element.tag]
     elif element.VR == "SQ" and action in "UCKS":
-        inside = content or (action == "C" and element.keyword == "ContentSequence")
-        for each in element.value or ():
-            _clean(each, job, inside)
+        _items(element, job, content or (action == "C" and structured(int(element.tag))))
     elif action == "Z":
         element.value = Sequence() if element.VR == "SQ" else None
     else:
         element.value = dummy(element) if action == "D" else _changed(element, action, job)
+
+
+def _items(element: DataElement, job: _Job, content: bool) -> None:
+    """Clean the items of a sequence. Content items that the table removes go, unless positions are referred to: then their values are replaced."""
+    left = []
+    for each in element.value or ():
+        said = content_action(each, job.active) if content else None
+        if said == "X" and not job.fixed:
+            job.actions["X"] += 1
+            continue
+        _clean(each, job, content, said)
+        left.append(each)
+    if len(left) < len(element.value or ()):
+        element.value = Sequence(left)
 
 
 def _changed(element: DataElement, action: str, job: _Job) -> Any:

@@ -40,6 +40,11 @@ def action_of(tag: int, active: tuple[str, ...]) -> str | None:
     return CHOSEN.get(row["basic"], row["basic"])
 
 
+def structured(tag: int) -> bool:
+    """Whether a sequence holds content items, which Clean Structured Content speaks of."""
+    return "structured" in (_row(tag) or {})
+
+
 def _row(tag: int) -> dict[str, str] | None:
     text, rows = f"{tag:08X}", profile()
     if text[:2] == "50" and not tag >> 16 & 1:
