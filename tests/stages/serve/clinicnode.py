@@ -24,6 +24,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Peer, Site, load_site
+from vesalius.stages.serve.work.metrics import Metrics
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -73,6 +74,7 @@ class Models:
 
     def __init__(self, answer: Callable[[str, Sequence[Path], Path], dict[str, Any]] | None = None) -> None:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.metrics = Metrics()
         self.answer = answer or reading
 
     def start(self) -> None: ...
@@ -81,6 +83,9 @@ class Models:
 
     def ready(self) -> dict[str, bool]:
         return {"lung": True}
+
+    def reasons(self) -> dict[str, str]:
+        return {}
 
     def submit(self, model: str, files: Sequence[Path], out: Path | None, *, job: str, objects: Sequence[str] = (), timeout_s: float = 1.0,
                **_: Any) -> Future[dict[str, Any]]:

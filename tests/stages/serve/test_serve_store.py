@@ -281,3 +281,18 @@ def test_a_database_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "vesalius.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(RunError, match="the database cannot be opened"):
         Store(f"sqlite:///{tmp_path / 'vesalius.db'}", tmp_path)
+
+
+def test_the_oldest_of_what_was_refused_goes_first(store: Store) -> None:
+    for n in range(6):
+        path = store.folder / "inbox" / f"{n}"
+        path.write_bytes(bytes(100))
+        store.refuse(path, f"{n:064d}", "guard", f"reason {n}")
+    assert store.bound_refused(1000, 100) == (0, 0) and len(store.refused()) == 6
+    assert store.bound_refused(1000, 4) == (2, 200)
+    assert [row["reason"] for row in store.refused()] == [f"reason {n}" for n in (5, 4, 3, 2)]
+    assert store.bound_refused(299, 4) == (2, 200)
+    assert sorted(path.name for path in (store.folder / "refused").iterdir()) == [f"{n:064d}.dcm" for n in (4, 5)]
+    (store.folder / "refused" / f"{5:064d}.dcm").unlink()
+    assert store.bound_refused(1000, 100) == (0, 0) and [row["reason"] for row in store.refused()] == ["reason 4"]
+    assert store.bound_refused(50, 100) == (1, 100) and store.refused() == [] and list((store.folder / "refused").iterdir()) == []

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 
 from stages.serve import test_serve_store as shared
 from vesalius.stages.serve.store import Store
@@ -76,3 +78,19 @@ def store(server: str, tmp_path: Path) -> Iterator[Store]:
     made = Store(f"{server}/{name}", tmp_path)
     yield made
     made.close()
+
+
+def test_the_audit_trail_is_append_only_here_too(store: Store, tmp_path: Path) -> None:
+    for n in range(3):
+        store.audit("dr", "view", f"finding {n}")
+    for statement in ("UPDATE audit SET subject = 'x' WHERE n = 2", "DELETE FROM audit WHERE n = 2", "TRUNCATE audit"):
+        with pytest.raises(DatabaseError, match="append-only"), store.write() as connection:
+            connection.execute(text(statement))
+    again = Store(store.engine.url.render_as_string(hide_password=False), tmp_path)
+    again.audit("dr", "view", "finding 3")
+    again.close()
+    assert store.audit_verify() == [] and [row.subject for row in store.audit_rows()] == [f"finding {n}" for n in range(4)]
+    with store.write() as connection:
+        connection.execute(text("DROP TRIGGER audit_append_only ON audit"))
+        connection.execute(text("UPDATE audit SET subject = 'x' WHERE n = 2"))
+    assert store.audit_verify() == [2]

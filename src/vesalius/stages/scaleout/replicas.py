@@ -144,6 +144,11 @@ class ReplicaEngine:
         """Name of a model to whether its replicas are warm."""
         return {name: name in self._handles for name in self.models}
 
+    def reasons(self) -> dict[str, str]:
+        """Name of a model that could not be deployed to why, in one line."""
+        failed = {name: made.exception() for name, made in zip(self.models, self._deployed, strict=False) if made.done() and not made.cancelled()}
+        return {name: error.what if isinstance(error, VesaliusError) else type(error).__name__ for name, error in failed.items() if error is not None}
+
     def facts(self, model: str) -> dict[str, Any]:
         """What the model's replicas said of it; empty until they are ready."""
         self._known(model)

@@ -27,6 +27,8 @@ UNSTATED = "not stated"
 DECISION = "decision-"
 KEY_LENGTH = 12
 REPORT = "sr.dcm"
+OUTLINES = ("rtstruct",)
+"""Written of a corrected mask where the model's finding had one; a segmentation is always written."""
 
 
 class Keeps(Protocol):
@@ -46,8 +48,8 @@ def decided(
     """Make what a decision asks for; the files to send.
 
     ``accept``: a verified report that names the model's as its predecessor, and the model's other objects as they are. ``correct``: a verified report, and for
-    masks a segmentation, of what the doctor says; and an entry in the site's `Truth`. ``reject``: nothing. The model's own unverified report never leaves
-    after a decision. An image that is no DICOM has no objects.
+    masks a segmentation (and outlines, where the finding had them), of what the doctor says; and an entry in the site's `Truth`.
+    ``reject``: nothing. The model's own unverified report never leaves after a decision. An image that is no DICOM has no objects.
 
     Called again with the same decision (after a stop) it gives the same files; nothing is made twice.
 
@@ -109,7 +111,8 @@ def _write(finding: Mapping[str, Any], folder: Path, right: Corrected | None, si
             write_objects(Imaged(finding, source, ids), part, ("sr",), signed=signed, seg=folder / "seg.dcm")
         else:
             imaged = Imaged(right.document, source, ids, by_person=True)
-            write_objects(imaged, part, ("seg", "sr"), finding=right.finding, study=right.study, signed=signed, algorithm="SEMIAUTOMATIC")
+            also = tuple(kind for kind in OUTLINES if f"{kind}.dcm" in finding["files"]["objects"])
+            write_objects(imaged, part, ("seg", *also, "sr"), finding=right.finding, study=right.study, signed=signed, algorithm="SEMIAUTOMATIC")
         _into_place(part, done)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -57,7 +57,7 @@ class Service:
             os.close(self._lock)
             raise
         self.engine = engine if engine is not None else Engine(site.models, Options(queue=site.limits.queue))
-        self.receiver = Receiver(self.store, site.limits, self.wake)
+        self.receiver = Receiver(self.store, site.limits, self.wake, self._removed)
         self.commitment = Commitment(site, self.store, self.receiver)
         self.scp = Scp(site, self.receiver, self.commitment, self._audit)
         self.router, self.readings = Router(site, self.store), Readings(site, self.store, self.engine, self.wake, self._audit)
@@ -167,14 +167,22 @@ class Service:
         return self.receiver.take_file(source, calling_ae=calling_ae, called_ae=called_ae)
 
     def health(self) -> dict[str, Any]:
-        """Plain values: ``ready`` (every model is warm and the node listens), the models, ports, what waits, free bytes, and counts since the start."""
+        """Plain values: ``ready`` (every model is warm and the node listens), the models, why one does not start (``reasons``), ports, what waits, free
+        bytes, and counts since the start."""
         models, free = self.engine.ready(), shutil.disk_usage(self.site.folder).free
         listening = self.scp.port > 0
         counts = {"receive": self.receiver.counts, "node": self.scp.counts, "routing": self.router.counts, "reading": self.readings.counts,
                   "sending": self.sender.counts}
         return {"live": self._thread.is_alive(), "ready": listening and bool(models) and all(models.values()) and not self._stopping, "models": models,
+                "reasons": self.engine.reasons(),
                 "dicom_port": self.scp.port, "ae_title": self.site.ae_title, "backlog": self.receiver.backlog, "running": self.readings.running,
                 "free_bytes": free, "disk_low": free < LOW_DISK_BYTES, "counts": {name: dict(counter) for name, counter in counts.items()}}
+
+    def _removed(self, n: int, size: int) -> None:
+        """The oldest of what was refused had to go."""
+        self.engine.metrics.removed(n, size)
+        self._audit("vesalius", "removed", "refused objects", f"{n} of {size} bytes")
+        log.warning("%d refused objects were removed: there were more than the limits allow", n)
 
     def _audit(self, who: str, action: str, subject: str, detail: str) -> None:
         """What the service itself does; a full disk must not keep it from going on. (What people do is answered only after it is written.)"""

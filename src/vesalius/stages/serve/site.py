@@ -124,7 +124,10 @@ class Tls(_Part):
 
 
 class Limits(_Part):
-    """What a sender may ask of us. Bytes, counts, pixels, seconds; more is refused with a reason."""
+    """What a sender may ask of us. Bytes, counts, pixels, seconds; more is refused with a reason.
+
+    ``refused_bytes`` and ``refused_files`` bound what is kept of refused objects; the oldest go first.
+    """
 
     max_object_bytes: Count = 2 * GIB
     max_request_bytes: Count = GIB
@@ -136,6 +139,8 @@ class Limits(_Part):
     requests_per_minute: Count = 600
     max_associations: Count = 32
     queue: Count = 256
+    refused_bytes: Count = 10 * GIB
+    refused_files: Count = 10_000
     tries: Count = 5
     job_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     network_timeout_s: Annotated[float, Field(gt=0)] = 30.0

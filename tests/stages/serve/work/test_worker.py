@@ -104,8 +104,21 @@ def test_a_process_that_never_becomes_ready_is_ended_and_started_again(place):
         until(lambda: (made.metrics.registry.get_sample_value("vesalius_model_restarts_total", {"model": "films"}) or 0) >= 2)
         with pytest.raises(RunError, match="ended before it was ready"):
             made.submit("films", asked(place / "t", "fine"), None, job="x").result(20)
+        assert made.reasons() == {"films": "the model's process ended before it was ready: got nothing within 0.4 s"}
     finally:
         made.stop(0.1)
+
+
+def test_how_a_process_ended_that_never_was_ready_is_told(place, caplog):
+    made = Engine({"films": place / "ends"}, Options(module="serving_light", backoff_s=0.01, backoff_most_s=0.02, tries=1))
+    made.start()
+    try:
+        until(lambda: made.workers["films"].error)
+        assert made.reasons() == {"films": "the model's process ended before it was ready: got exit code 3"}
+    finally:
+        made.stop(0.1)
+    said = [record.getMessage() for record in caplog.records if record.name == "vesalius.serve.work"]
+    assert said == ["the model films does not start (1 in a row): the model's process ended before it was ready: got exit code 3"]
 
 
 def test_the_process_ends_when_the_service_is_killed(place):

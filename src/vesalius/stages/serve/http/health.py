@@ -22,10 +22,11 @@ def router(service: Serving) -> APIRouter:
 
     @made.get("/health/ready", responses={503: {"description": "Not yet, or going down."}})
     def ready() -> JSONResponse:
-        """Whether every model is warm and work is taken."""
-        models = service.engine.ready()
-        is_ready = all(models.values()) and bool(service.health().get("ready", True))
-        return JSONResponse({"status": "ready" if is_ready else "not ready", "models": models}, 200 if is_ready else 503)
+        """Whether every model is warm and work is taken; ``reasons`` says of a model whose process does not start why."""
+        models, health = service.engine.ready(), service.health()
+        is_ready = all(models.values()) and bool(health.get("ready", True))
+        why = {"reasons": health["reasons"]} if health.get("reasons") else {}
+        return JSONResponse({"status": "ready" if is_ready else "not ready", "models": models} | why, 200 if is_ready else 503)
 
     @made.get("/metrics", dependencies=[needs("reader", "node")])
     def metrics() -> Response:

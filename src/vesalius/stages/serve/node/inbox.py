@@ -1,7 +1,8 @@
 """The inbox: received objects as files, flushed to the disk before anybody is told that they are here.
 
-The folder is the journal. A file's name is random and ends with the SHA-256 of its data set: it is written under that name at once (no renaming), and
-after a stop a file whose content does not fit its name was never acknowledged and is removed. Flushing a folder is shared by all who wait for it.
+The folder is the journal. A file's name is random and ends with the SHA-256 of its data set: it is written under that name at once (a long object, whose
+sum is known at its end only, is renamed then), and after a stop a file whose content does not fit its name was never acknowledged and is removed. Flushing
+a folder is shared by all who wait for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ IMPLEMENTATION_CLASS = "2.25.178362470298742086171520911312867153081"
 IMPLEMENTATION_VERSION = f"VESALIUS {__version__}"[:16]
 META_START = 132
 READ_BYTES = 1 << 20
+FLUSH_BYTES = 64 << 20
+"""A long object is flushed after so many bytes, so that the sender does not wait for all of it at the end."""
+COMING = ".part"
 Bytes = bytes | bytearray | memoryview
 
 
@@ -51,6 +55,53 @@ def _element(number: int, vr: bytes, value: bytes) -> bytes:
     padded = value + ((b"\0" if vr in (b"UI", b"OB") else b" ") if len(value) % 2 else b"")
     length = b"\0\0" + struct.pack("<L", len(padded)) if vr == b"OB" else struct.pack("<H", len(padded))
     return struct.pack("<HH", 2, number) + vr + length + padded
+
+
+class Part:
+    """A file that is filled while its object comes; ``size`` counts the bytes of the data set.
+
+    Raises
+    ------
+    OSError: as the operating system said it; nothing is left behind.
+    """
+
+    def __init__(self, path: Path, arrival: Arrival) -> None:
+        self.path, self.arrival, self.size = path, arrival, 0
+        head = arrival.preamble()
+        self._start, self._flushed = len(head), 0
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _write(self._handle, [head])
+        except OSError:
+            self.remove()
+            raise
+
+    def write(self, data: Bytes) -> None:
+        """Add a piece of the data set."""
+        _write(self._handle, [data])
+        self.size += len(data)
+        if self.size - self._flushed >= FLUSH_BYTES:
+            os.fdatasync(self._handle)
+            self._flushed = self.size
+
+    def read(self, place: int, n: int) -> bytes:
+        """At most ``n`` bytes of the data set from ``place`` on."""
+        return os.pread(self._handle, max(0, n), self._start + place)
+
+    def finish(self) -> None:
+        """All of it is on the disk."""
+        os.fsync(self._handle)
+        self._close()
+
+    def remove(self) -> None:
+        """It is not wanted; again, this does nothing."""
+        self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 class Inbox:
@@ -86,12 +137,29 @@ class Inbox:
             raise
         return path
 
+    def begin(self, arrival: Arrival) -> Part:
+        """A file for an object that is still coming; `OSError` as in `put`."""
+        return Part(self.folder / f"{secrets.token_hex(8)}{COMING}", arrival)
+
+    def keep(self, part: Part, digest: str) -> Path:
+        """A part that is whole gets its name here (it may have been begun in another inbox); as `put`."""
+        path = self.folder / f"{secrets.token_hex(8)}-{digest}"
+        try:
+            part.finish()
+            part.path.rename(path)
+            self._flush()
+        except BaseException:
+            part.remove()
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
     def waiting(self) -> list[Path]:
         """Whole objects that lie here, the oldest first; called at the start, it removes what was torn off before it was acknowledged."""
         found = []
         for path in self.folder.iterdir():
             if path.is_file():
-                if digest_of(path) == path.name.rpartition("-")[2]:
+                if not path.name.endswith(COMING) and digest_of(path) == digest_in(path):
                     found.append(path)
                 else:
                     path.unlink()
@@ -153,6 +221,11 @@ def data_set_start(path: Path) -> int:
     if len(head) < META_START + 12 or head[META_START : META_START + 8] != b"\x02\0\0\0UL\x04\0":
         return 0
     return META_START + 12 + int(struct.unpack("<L", head[-4:])[0])
+
+
+def digest_in(path: Path) -> str:
+    """The SHA-256 that a file's name ends with."""
+    return path.name.rpartition("-")[2]
 
 
 def digest_of(path: Path) -> str:

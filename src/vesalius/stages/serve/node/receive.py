@@ -18,7 +18,8 @@ from vesalius.errors import FormatError, RunError
 from vesalius.formats.dicomguard import Header, guard
 from vesalius.formats.dicomguard import Limits as GuardLimits
 from vesalius.stages.serve.node.describe import describe
-from vesalius.stages.serve.node.inbox import READ_BYTES, Arrival, Inbox
+from vesalius.stages.serve.node.inbox import READ_BYTES, Arrival, Inbox, digest_in
+from vesalius.stages.serve.node.spool import Incoming
 from vesalius.stages.serve.site import Limits
 from vesalius.stages.serve.store import Missing, Received, Store
 from vesalius.storage import FULL
@@ -27,6 +28,7 @@ log = logging.getLogger("vesalius.serve.receive")
 SUCCESS, FULL_DISK, FAILED, OTHER_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA700, 0x0110, 0xA900, 0xC000
 """PS3.4 table B.2-1 and PS3.7 annex C: success, out of resources, processing failure, data set does not match SOP class, cannot understand."""
 GROUP = 256
+KEPT = ".dcm"
 RETRY_S = 1.0
 
 
@@ -45,11 +47,13 @@ class Receiver:
 
     Parameters
     ----------
-    indexed: called by the indexing thread after each group that is in the store.
+    indexed: called by the indexing thread after each group that is in the store. removed: called by it with how many refused objects of how many bytes
+        were removed, since there were more than the limits allow.
     """
 
-    def __init__(self, store: Store, limits: Limits, indexed: Callable[[], object] = lambda: None) -> None:
-        self.store, self.limits, self._indexed = store, limits, indexed
+    def __init__(self, store: Store, limits: Limits, indexed: Callable[[], object] = lambda: None,
+                 removed: Callable[[int, int], object] = lambda n, size: None) -> None:
+        self.store, self.limits, self._indexed, self._removed = store, limits, indexed, removed
         self.inbox, self._aside = Inbox(store.folder / "inbox"), Inbox(store.folder / "refused")
         self.counts: Counter[str] = Counter()
         self._guarded = GuardLimits(bytes=limits.max_object_bytes, inflate=limits.inflate_bytes, elements=limits.max_elements, depth=limits.max_depth,
@@ -58,13 +62,17 @@ class Receiver:
         self._waiting: list[Path] = []
         self._put = self._done = 0
         self._stopping = False
+        self._unbounded = True
         self.settled = 0.0
         """Everything that was acknowledged before this time (seconds since 1970) is in the store."""
         self._thread = threading.Thread(target=self._run, name="vesalius-index", daemon=True)
 
     def start(self) -> int:
-        """Begin to index; how many objects were waiting from before."""
+        """Begin to index; how many objects were waiting from before. A refused object whose reason was not noted is removed: its sender had no answer."""
         found = self.inbox.waiting()
+        for path in self._aside.folder.iterdir():
+            if path.suffix != KEPT:
+                path.unlink()
         with self._turn:
             self._waiting += found
             self._put += len(found)
@@ -84,10 +92,15 @@ class Receiver:
 
         Parameters
         ----------
-        source: the data set in the transfer syntax of ``arrival``, in memory or as an opened file that starts with it.
+        source: the data set in the transfer syntax of ``arrival``, in memory, as an opened file that starts with it, or as it came through an association.
         arrival: what the sender says it is; the data set must say the same.
         """
         opened = io.BytesIO(source) if isinstance(source, (bytes, memoryview)) else source
+        if isinstance(opened, Incoming):
+            if not opened.claim():
+                return Outcome(FAILED, "the association has ended", arrival.sop_uid, arrival.class_uid)
+            if opened.error is not None:
+                return self._unable(opened.error, arrival)
         try:
             seen = guard(opened, self._guarded, syntax=arrival.syntax, where="received")
             _agree(seen, arrival)
@@ -107,7 +120,7 @@ class Receiver:
 
     def _keep(self, opened: BinaryIO | _Behind, arrival: Arrival) -> Outcome:
         try:
-            path = self.inbox.put(arrival, _blocks(opened), _digest(opened))
+            path = _put(self.inbox, arrival, opened)
         except OSError as error:
             return self._unable(error, arrival)
         with self._turn:
@@ -126,12 +139,12 @@ class Receiver:
     def _refused(self, opened: BinaryIO, arrival: Arrival, error: FormatError) -> Outcome:
         """Set aside what the guard refuses, past the inbox (which only holds what passed); its content is kept as it came."""
         self.counts["refused"] += 1
+        self._unbounded = True
         status = OTHER_CLASS if isinstance(error, _Mismatch) else NOT_UNDERSTOOD
         outcome = Outcome(status, str(error), arrival.sop_uid, arrival.class_uid)
         try:
-            digest = _digest(opened)
-            part = self._aside.put(arrival, _blocks(opened), digest)
-            self.store.refuse(part, digest, "guard", str(error), sop_uid=arrival.sop_uid, calling_ae=arrival.calling_ae)
+            part = _put(self._aside, arrival, opened)
+            self.store.refuse(part, digest_in(part), "guard", str(error), sop_uid=arrival.sop_uid, calling_ae=arrival.calling_ae)
         except OSError as trouble:
             return self._unable(trouble, arrival)
         except RunError as trouble:
@@ -164,6 +177,7 @@ class Receiver:
                     self._turn.notify_all()
                 if group:
                     self._indexed()
+                self._bound()
             elif self._stopping:
                 return
             else:
@@ -173,20 +187,38 @@ class Receiver:
         """Bring a group into the store; False when the database or the disk refuses (the files stay where they are, and it is tried again)."""
         try:
             found = [each for path in group if (each := self._described(path)) is not None]
-            self.counts["indexed"] += sum(self.store.add_objects(found)) if found else 0
+            is_new = self.store.add_objects(found) if found else []
+            self.counts["indexed"] += sum(is_new)
+            self._unbounded = self._unbounded or not all(is_new)
         except (RunError, Missing, OSError) as error:
             log.error("objects wait in the inbox: %s", getattr(error, "what", type(error).__name__))
             return False
         return True
 
+    def _bound(self) -> None:
+        """Let the oldest of what was refused go where there is too much of it; asked only after something came."""
+        if not self._unbounded:
+            return
+        self._unbounded = False
+        try:
+            n, size = self.store.bound_refused(self.limits.refused_bytes, self.limits.refused_files)
+        except RunError as error:
+            self._unbounded = True
+            log.error("what was refused could not be removed: %s", error.what)
+            return
+        if n:
+            self.counts["removed"] += n
+            self._removed(n, size)
+
     def _described(self, path: Path) -> Received | None:
-        digest = path.name.rpartition("-")[2]
+        digest = digest_in(path)
         try:
             return describe(path, digest)
         except FormatError as error:
             if path.exists():
                 self.counts["refused"] += 1
                 self.store.refuse(path, digest, "header", str(error))
+                self._unbounded = True
             return None
 
 
@@ -211,6 +243,11 @@ def _agree(seen: Header, arrival: Arrival) -> None:
     for name, said, got in (("SOPClassUID", arrival.class_uid, seen.sop_class), ("SOPInstanceUID", arrival.sop_uid, seen.sop_instance)):
         if said != got:
             raise _Mismatch(f"the data set is not what the request says: another {name}", do="correct the sender")
+
+
+def _put(inbox: Inbox, arrival: Arrival, opened: BinaryIO | _Behind) -> Path:
+    """Into an inbox, from wherever it lies."""
+    return opened.keep(inbox, arrival) if isinstance(opened, Incoming) else inbox.put(arrival, _blocks(opened), _digest(opened))
 
 
 def _blocks(opened: BinaryIO | _Behind) -> Iterator[bytes]:

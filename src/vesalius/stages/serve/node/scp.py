@@ -21,6 +21,7 @@ from vesalius.errors import RunError
 from vesalius.stages.serve.node.commitment import Commitment
 from vesalius.stages.serve.node.receive import FULL_DISK, Outcome, Receiver
 from vesalius.stages.serve.node.scu import take
+from vesalius.stages.serve.node.spool import Spool
 from vesalius.stages.serve.node.syntaxes import STORAGE_CLASSES, SYNTAXES
 from vesalius.stages.serve.node.wire import MAX_PDU, Budget, Meter, Unhurried
 from vesalius.stages.serve.site import Site
@@ -49,6 +50,7 @@ class Scp:
         self._budget = Budget(BUDGET_OBJECTS * site.limits.max_object_bytes)
         self._patterns = [route.called_ae.lower() for route in site.routes if route.called_ae]
         self._meters: WeakKeyDictionary[Association, Meter] = WeakKeyDictionary()
+        self._spools: WeakKeyDictionary[Association, Spool] = WeakKeyDictionary()
         self._server: Any = None
 
     @property
@@ -108,7 +110,9 @@ class Scp:
         ]
 
     def _opened(self, event: evt.Event) -> None:
-        self._meters[event.assoc] = Meter(event.assoc.dul.socket, self.site.limits.max_object_bytes, self._budget, self.site.limits.network_timeout_s)
+        meter = Meter(event.assoc.dul.socket, self.site.limits.max_object_bytes, self._budget, self.site.limits.network_timeout_s)
+        self._meters[event.assoc] = meter
+        self._spools[event.assoc] = Spool(event.assoc, self.receiver.inbox, lambda: _titles(event), meter.end)
 
     def _requested(self, event: evt.Event) -> None:
         """Reject by AE title before anything else is negotiated (PS3.8 table 9-21)."""
@@ -162,15 +166,17 @@ class Scp:
 
     def _store(self, event: evt.Event) -> Dataset | int:
         """Acknowledged only when the object is on the disk; what fails is told by its status."""
-        assoc, meter = event.assoc, self._meters[event.assoc]
-        outcome = take(self.receiver, event, str(assoc.requestor.ae_title), str(_primitive(event).called_ae_title))
+        meter = self._meters[event.assoc]
+        outcome = take(self.receiver, event, *_titles(event))
         meter.clear()
         meter.stored += outcome.status == 0
         self.counts[f"store_{outcome.status:04X}"] += 1
         return _status(outcome)
 
     def _closed(self, event: evt.Event) -> None:
-        meter = self._meters.pop(event.assoc, None)
+        meter, spool = self._meters.pop(event.assoc, None), self._spools.pop(event.assoc, None)
+        if spool is not None:
+            spool.close()
         if meter is not None:
             meter.clear()
             if meter.stored:
@@ -190,6 +196,11 @@ class Scp:
 def _primitive(event: evt.Event) -> Any:
     """The association request as it came."""
     return event.assoc.requestor.primitive
+
+
+def _titles(event: evt.Event) -> tuple[str, str]:
+    """AE titles of the caller and of whom it called."""
+    return str(event.assoc.requestor.ae_title).strip(), str(_primitive(event).called_ae_title).strip()
 
 
 def _status(outcome: Outcome) -> Dataset | int:

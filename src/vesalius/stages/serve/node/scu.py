@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from vesalius.errors import FormatError, OptionError, RunError
 from vesalius.stages.serve.node.inbox import Arrival
 from vesalius.stages.serve.node.receive import Outcome, Receiver
+from vesalius.stages.serve.node.spool import Spool
 from vesalius.stages.serve.node.syntaxes import SYNTAXES
 from vesalius.stages.serve.site import Peer, Site
 
@@ -166,7 +167,11 @@ def get(site: Site, peer: Peer, level: str, query: Mapping[str, Any], receiver: 
     contexts = [build_context(StudyRootQueryRetrieveInformationModelGet), *(build_context(kind, list(SYNTAXES)) for kind in kinds)]
     handlers = [(evt.EVT_C_STORE, lambda event: take(receiver, event, peer.ae_title, site.ae_title).status)]
     with associated(site, peer, contexts, roles=[build_role(kind, scp_role=True) for kind in kinds], handlers=handlers) as assoc:
-        return _ended(peer, assoc.send_c_get(identifier(level, query), StudyRootQueryRetrieveInformationModelGet))
+        spool = Spool(assoc, receiver.inbox, lambda: (peer.ae_title.strip(), site.ae_title.strip()), assoc.abort)
+        try:
+            return _ended(peer, assoc.send_c_get(identifier(level, query), StudyRootQueryRetrieveInformationModelGet))
+        finally:
+            spool.close()
 
 
 def take(receiver: Receiver, event: evt.Event, calling_ae: str, called_ae: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Limits on the connection itself: a unit or a message that is too long ends the association before it fills the memory."""
+"""Limits on the connection itself: a unit or a message that is too long ends the association before it fills memory or disk."""
 
 from __future__ import annotations
 
@@ -80,6 +80,10 @@ class Meter:
             done += n
         view.release()
         return data if done == wanted else data[:done]
+
+    def end(self) -> None:
+        """Take nothing more."""
+        self._message = 0
 
     def clear(self) -> None:
         """The message has been dealt with."""

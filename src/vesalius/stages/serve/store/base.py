@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from vesalius.errors import RunError
-from vesalius.stages.serve.store.tables import APPEND_ONLY, META, SCHEMA, about
+from vesalius.stages.serve.store.tables import APPEND_ONLY, APPEND_ONLY_POSTGRES, HAS_TRIGGER, META, SCHEMA, about
 from vesalius.storage import plain, telling
 
 BUSY_MS = 30_000
@@ -63,12 +63,18 @@ class Base:
             found = connection.execute(select(about.c.value).where(about.c.key == "schema")).scalar()
             if found is None:
                 connection.execute(about.insert().values(key="schema", value=str(SCHEMA)))
-            if self.sqlite:
-                for statement in APPEND_ONLY:
-                    connection.exec_driver_sql(statement)
+            for statement in self._append_only(connection):
+                connection.exec_driver_sql(statement)
         if found not in (None, str(SCHEMA)):
             self.engine.dispose()
             raise RunError("the database is of another schema", where=self._shown, expected=SCHEMA, got=found, do="use the version that made it")
+
+    def _append_only(self, connection: Connection) -> tuple[str, ...]:
+        """What makes the database refuse to change a row of the audit trail."""
+        if self.sqlite:
+            return APPEND_ONLY
+        is_postgres = self.engine.dialect.name == "postgresql"
+        return APPEND_ONLY_POSTGRES if is_postgres and not connection.exec_driver_sql(HAS_TRIGGER).first() else ()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -135,3 +135,11 @@ APPEND_ONLY = tuple(
     for verb in ("update", "delete")
 )
 """For SQLite. The chain of hashes shows changes made past these, on any database."""
+
+APPEND_ONLY_POSTGRES = (
+    "CREATE OR REPLACE FUNCTION vesalius_append_only() RETURNS trigger AS "
+    "$$ BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $$ LANGUAGE plpgsql",
+    "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION vesalius_append_only()",
+)
+HAS_TRIGGER = "SELECT 1 FROM pg_trigger WHERE tgname = 'audit_append_only' AND tgrelid = 'audit'::regclass"
+"""The same for PostgreSQL (11 and later), made once: a table's triggers are not touched while another service writes to it."""

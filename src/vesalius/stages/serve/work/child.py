@@ -11,6 +11,7 @@ import sys
 from vesalius.stages.serve.work.lines import Line
 
 HARD_S = 5.0
+LAST_S = 1.0
 
 
 class Child:
@@ -36,6 +37,14 @@ class Child:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def how_it_ended(self) -> str | None:
+        """``exit code 1`` or ``SIGKILL``; None while it runs. Its socket may close a moment before it has ended."""
+        try:
+            code = self.process.wait(LAST_S)
+        except subprocess.TimeoutExpired:
+            return None
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def end(self, grace_s: float) -> None:
         """Ask it to end; kill it when it has not after ``grace_s`` seconds."""

@@ -39,6 +39,10 @@ class Engine:
         """Name of a model to whether its process is warm."""
         return {name: worker.ready for name, worker in self.workers.items()}
 
+    def reasons(self) -> dict[str, str]:
+        """Name of a model whose process did not start when it was last tried, to why: one line without a path."""
+        return {name: worker.reason for name, worker in self.workers.items() if worker.reason}
+
     def facts(self, model: str) -> dict[str, Any]:
         """What the model's process said of it: hash, kind, classes, ndim, engine; empty until it is ready."""
         return dict(self._worker(model).facts)

@@ -22,6 +22,8 @@ class Metrics:
         self._waiting = Gauge("vesalius_queue", "Readings that wait or run", ["model"], registry=registry)
         self._ready = Gauge("vesalius_model_ready", "Whether the model's process is warm", ["model"], registry=registry)
         self._restarts = Counter("vesalius_model_restarts", "Deaths of the model's process", ["model"], registry=registry)
+        self._removed = Counter("vesalius_refused_removed", "Refused objects that were removed to keep the bound", registry=registry)
+        self._removed_bytes = Counter("vesalius_refused_removed_bytes", "Bytes of these", registry=registry)
         self._batches = Gauge("vesalius_batches", "Batches since the process started, by size", ["model", "size"], registry=registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -45,6 +47,11 @@ class Metrics:
 
     def restarted(self, model: str) -> None:
         self._restarts.labels(model).inc()
+
+    def removed(self, n: int, size: int) -> None:
+        """So many refused objects of so many bytes went."""
+        self._removed.inc(n)
+        self._removed_bytes.inc(size)
 
     def batches(self, model: str, by_size: Mapping[str, int]) -> None:
         for size, n in by_size.items():

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from vesalius.errors import DataError, VesaliusError
+from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.mapping import Mapping
 from vesalius.stages.knowing import Knowing
 from vesalius.stages.prepare import cores
@@ -128,6 +128,9 @@ def main(fd: int, options: str) -> int:
         process = Process(line, json.loads(options))
     except VesaliusError as error:
         line.send({"failed": error_facts(error)})
+        return 2
+    except Exception as error:  # noqa: BLE001 - nobody sees this process's output: whatever a library raises while a model loads is told by its kind
+        line.send({"failed": error_facts(RunError("the model cannot be loaded", got=type(error).__name__, do="look at the model folder"))})
         return 2
     try:
         process.serve()

@@ -7,6 +7,7 @@ kills it a second time is known for sure: it is answered with `Died` and refused
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections import deque
@@ -22,11 +23,14 @@ from vesalius.stages.serve.work.lines import Busy, Died, error_from
 from vesalius.stages.serve.work.metrics import Metrics
 from vesalius.stages.serve.work.options import Options
 
+log = logging.getLogger("vesalius.serve.work")
 TICK_S = 0.2
 FULL_AT_A_TIME = 1
 DEADLY = 2
 """Deaths of the process after which a job is poisoned."""
 POISONED_KEPT = 1000
+EARLY = "the model's process ended before it was ready"
+REASON_LENGTH = 300
 
 
 class Worker:
@@ -36,6 +40,7 @@ class Worker:
     ----------
     facts: what the process said of its model when it became ready: hash, kind, classes, engine.
     error: why the process cannot start, once it has failed `Options.tries` times in a row.
+    reason: why it did not start the last time it was tried, in one line without a path; empty once it is ready.
     """
 
     def __init__(self, name: str, model: Path, options: Options, metrics: Metrics) -> None:
@@ -43,6 +48,7 @@ class Worker:
         self.facts: dict[str, Any] = {}
         self.error: VesaliusError | None = None
         self.ready = False
+        self.reason = ""
         self._numbers = itertools.count(1)
         self._waiting: dict[Lane, deque[Job]] = {"quick": deque(), "full": deque()}
         self._suspects: deque[Job] = deque()
@@ -113,9 +119,18 @@ class Worker:
         while not self._ended:
             began = self._life()
             failed = 0 if began else failed + 1
+            if failed and not self._ended:
+                self._tell(failed)
             if failed >= self.options.tries and not self._ended:
                 self._broken()
             self._rest(failed)
+
+    def _tell(self, failed: int) -> None:
+        """The log and the health say what nobody would see: the process's own output goes nowhere."""
+        error = self._last
+        self.reason = str(VesaliusError(error.what, expected=error.expected, got=error.got)).splitlines()[0][:REASON_LENGTH]
+        if failed <= self.options.tries:
+            log.error("the model %s does not start (%d in a row): %s", self.name, failed, self.reason)
 
     def _life(self) -> bool:
         """One process from start to death; whether it became ready."""
@@ -133,10 +148,12 @@ class Worker:
                 message = child.line.receive(TICK_S)
                 began = self._heard(message) or began
                 if not began and time.monotonic() > started + self.options.start_s:
+                    self._last = _early(self.name, f"nothing within {self.options.start_s:g} s")
                     break
                 self._overdue()
         except EOFError:
-            pass  # the process has died or was ended: what it held is seen to below
+            if not began and self._last.got is None and self._last.what == EARLY:
+                self._last = _early(self.name, child.how_it_ended())
         finally:
             self._buried(child)
         return began
@@ -146,7 +163,7 @@ class Worker:
             return False
         if "ready" in message:
             with self._lock:
-                self.facts, self.ready, self.error = message["ready"], True, None
+                self.facts, self.ready, self.error, self.reason = message["ready"], True, None, ""
                 self.metrics.ready(self.name, True)
                 self._feed()
             return True
@@ -259,5 +276,5 @@ def _died(name: str) -> Died:
     return Died("the model's process died twice with this job", where=name, do="set the study aside; it is not tried again")
 
 
-def _early(name: str) -> RunError:
-    return RunError("the model's process ended before it was ready", where=name)
+def _early(name: str, how: str | None = None) -> RunError:
+    return RunError(EARLY, where=name, got=how)
