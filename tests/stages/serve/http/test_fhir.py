@@ -1,5 +1,10 @@
 """FHIR R4: what a finding says in every state, in the shape that the standard asks for."""
 
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from vesalius.stages.serve.http.fhir import bundle, day
@@ -84,3 +89,94 @@ def test_what_is_unknown_is_left_out_and_nothing_is_empty():
 
 def test_days():
     assert [day(each) for each in ("20240229", "20230229", "", None, "2024-02-01")] == ["2024-02-29", None, None, None, None]
+
+
+DECIDED = {"comment": "", "user": "ada", "at": 1706800000.0, "correction": None}
+STATES = {
+    "pending": {}, "accepted": {"decisions": [DECIDED | {"action": "accept"}]}, "rejected": {"decisions": [DECIDED | {"action": "reject"}]},
+    "corrected": {"decisions": [DECIDED | {"action": "correct"}]}, "refused": {"label": "", "probability": None, "scores": {}, "refused": [{"en": "Empty."}]},
+}
+ODD = {
+    "patient": {"id": "  ", "name": " ^ ^", "birth_date": "1970", "sex": "x", "age": None}, "modality": "CT  PT ", "description": " ", "body_part": " ",
+    "accession": " ", "scores": {"": math.nan}, "boxes": [{"box": [1, 2, 3, 4], "label": "", "score": 0.5, "risk": None, "size_mm": [math.inf, 2.0]}],
+    "measurements": [{"name": "", "class": "", "value": None, "unit": ""}, {"name": "v", "class": " ", "value": 1e-9, "unit": "mm2"}],
+}
+NUMBER_OF = {  # R4: least and most of each element that we write and that has a bound, by the resource's own page
+    "Bundle": {"type": (1, 1), "timestamp": (0, 1)}, "Patient": {"gender": (0, 1), "birthDate": (0, 1)}, "Device": {"type": (0, 1)},
+    "DiagnosticReport": {"status": (1, 1), "code": (1, 1), "subject": (0, 1), "conclusion": (0, 1)},
+    "ImagingStudy": {"status": (1, 1), "subject": (1, 1), "started": (0, 1), "numberOfSeries": (0, 1)},
+    "ImagingStudy.series": {"uid": (1, 1), "modality": (1, 1), "bodySite": (0, 1), "description": (0, 1)},
+    "Observation": {"status": (1, 1), "code": (1, 1), "subject": (0, 1), "device": (0, 1), "valueQuantity": (0, 1), "dataAbsentReason": (0, 1)},
+    "Observation.component": {"code": (1, 1)},
+}
+SETS = {  # R4 value sets with binding "required"
+    "Bundle.type": {"collection"}, "Patient.gender": {"male", "female", "other", "unknown"},
+    "DiagnosticReport.status": {"registered", "partial", "preliminary", "final", "amended", "corrected", "appended", "cancelled", "entered-in-error",
+                                "unknown"},
+    "ImagingStudy.status": {"registered", "available", "cancelled", "entered-in-error", "unknown"},
+    "Observation.status": {"registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"},
+    "Device.deviceName.type": {"udi-label-name", "user-friendly-name", "patient-reported-name", "manufacturer-name", "model-name", "other"},
+}
+CODE, ID, INSTANT = r"\S+( \S+)*", r"[A-Za-z0-9\-.]{1,64}", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"
+
+
+def parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every element with its path, lists opened."""
+    yield path, value
+    if isinstance(value, dict):
+        for name, each in value.items():
+            for one in each if isinstance(each, list) else [each]:
+                yield from parts(one, f"{path}.{name}" if "resourceType" not in (one if isinstance(one, dict) else {}) else one["resourceType"])
+
+
+def wrong(made: dict) -> list[str]:
+    """What breaks a rule of R4."""
+    found = []
+    for path, value in parts(made, "Bundle"):
+        for name, (least, most) in NUMBER_OF.get(path, {}).items():
+            n = len(value[name]) if isinstance(value.get(name), list) else int(name in value)
+            found += [] if least <= n <= most else [f"{path}.{name}: {n}"]
+        found += [f"{path}: {value}"] if value in ("", None) or value == {} or (isinstance(value, float) and not math.isfinite(value)) else []
+        found += [f"{path}: blank"] if isinstance(value, str) and value != value.strip() else []
+        found += [f"{path}: {value}"] if path in SETS and value not in SETS[path] else []
+        rule = {"id": ID, "uid": ID, "issued": INSTANT, "timestamp": INSTANT, "birthDate": r"\d{4}-\d\d-\d\d", "code": CODE}.get(path.rpartition(".")[2])
+        found += [f"{path}: {value}"] if rule and isinstance(value, str) and not re.fullmatch(rule, value) else []
+        if path in ("Observation", "Observation.component"):
+            found += [] if ("valueQuantity" in value) != ("dataAbsentReason" in value) else [f"{path}: obs-6"]
+    return found
+
+
+@pytest.mark.parametrize("odd", [{}, ODD], ids=["usual", "odd"])
+@pytest.mark.parametrize("state", STATES)
+def test_every_element_keeps_the_rules_of_r4(state: str, odd: dict) -> None:
+    made = bundle(FINDING | {"state": state} | STATES[state] | odd, 2)
+    assert wrong(made) == []
+    kinds = {entry["fullUrl"]: entry["resource"]["resourceType"] for entry in made["entry"]}
+    pointed = [each for _, each in parts(made, "") if isinstance(each, dict) and "reference" in each]
+    assert pointed and all(each["type"] == kinds[each["reference"]] for each in pointed)
+
+
+def test_the_rules_see_what_breaks_them() -> None:
+    def broken(change: Any) -> list[str]:
+        made = bundle(FINDING, 2)
+        change({entry["resource"]["resourceType"]: entry["resource"] for entry in made["entry"]})
+        return wrong(made)
+
+    assert broken(lambda by: by["ImagingStudy"].pop("subject")) == ["ImagingStudy.subject: 0"]
+    assert broken(lambda by: by["ImagingStudy"]["series"][0].pop("modality")) == ["ImagingStudy.series.modality: 0"]
+    assert broken(lambda by: by["DiagnosticReport"].update(status="done")) == ["DiagnosticReport.status: done"]
+    assert broken(lambda by: by["Observation"]["valueQuantity"].update(value=math.nan)) == ["Observation.valueQuantity.value: nan"]
+    assert broken(lambda by: by["Observation"].update(code={"text": " "})) == ["Observation.code.text: blank"]
+    assert broken(lambda by: by["DiagnosticReport"].update(issued="2024-02-01")) == ["DiagnosticReport.issued: 2024-02-01"]
+
+
+def test_the_models_of_fhir_resources_accept_them() -> None:
+    models = pytest.importorskip("fhir.resources.R4B.bundle", reason="fhir.resources is not installed")
+    for state in STATES:
+        for odd in ({}, ODD):
+            models.Bundle.model_validate(bundle(FINDING | {"state": state} | STATES[state] | odd, 2))
+
+
+def test_what_has_no_number_says_why() -> None:
+    made = of(bundle(FINDING | {"scores": {"yes": math.nan}, "measurements": [{"name": "v", "class": "", "value": None, "unit": "mm"}]}, 1), "Observation")
+    assert [each["dataAbsentReason"]["coding"][0]["code"] for each in made[:2]] == ["not-a-number", "unknown"]

@@ -6,6 +6,7 @@ refused the study. What a doctor corrected is in the report's conclusion; the mo
 
 from __future__ import annotations
 
+import math
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,8 @@ UNITS = {"probability": ("probability", "1"), "mm": ("mm", "mm"), "mm2": ("mm²"
 """Our units to a name and the UCUM code; another unit is written without a code."""
 IMAGING_REPORT = {"coding": [{"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}], "text": "Diagnostic imaging study"}
 NOTE = "Computer-aided finding for research use: a doctor decides."
+ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+KINDS = {"patient": "Patient", "study": "ImagingStudy", "device": "Device", "observation": "Observation"}
 SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "vesalius/fhir")
 Facts = dict[str, Any]
 
@@ -64,7 +67,7 @@ def _id(finding: Facts, name: str) -> str:
 
 
 def _reference(finding: Facts, name: str) -> Facts:
-    return {"reference": f"urn:uuid:{_id(finding, name)}"}
+    return {"reference": f"urn:uuid:{_id(finding, name)}", "type": KINDS[name.partition("-")[0]]}
 
 
 def _moment(seconds: float | None) -> str:
@@ -84,8 +87,9 @@ def day(dicom: str | None) -> str | None:
 
 
 def _filled(facts: Facts) -> Facts:
-    """FHIR allows no empty values."""
-    return {name: value for name, value in facts.items() if value not in (None, "", [], {})}
+    """FHIR allows no empty values, and no text of spaces alone (R4 2.24, string); DICOM pads with them."""
+    made = {name: value.strip() if isinstance(value, str) else value for name, value in facts.items()}
+    return {name: value for name, value in made.items() if value not in (None, "", [], {})}
 
 
 def _patient(finding: Facts) -> Facts:
@@ -93,14 +97,16 @@ def _patient(finding: Facts) -> Facts:
     family, _, given = str(known.get("name") or "").partition("=")[0].partition("^")
     whole = " ".join(part for part in (given.replace("^", " ").strip(), family) if part)
     name = _filled({"text": whole, "family": family, "given": given.split("^")[0].split()})
-    return _filled({"resourceType": "Patient", "identifier": [{"value": str(known["id"])}] if known.get("id") else None, "name": [name] if name else None,
+    number = _filled({"value": str(known.get("id") or "")})
+    return _filled({"resourceType": "Patient", "identifier": [number] if number else None, "name": [name] if name else None,
                     "birthDate": day(known.get("birth_date")), "gender": SEX.get(str(known.get("sex") or "").upper())})
 
 
 def _study(finding: Facts, instances: int) -> Facts:
-    modality = {"system": DCM, "code": str(finding.get("modality") or "OT")}
+    modality = {"system": DCM, "code": " ".join(str(finding.get("modality") or "").split()) or "OT"}
+    site = _filled({"display": finding.get("body_part")})
     series = _filled({"uid": finding["series_uid"], "modality": modality, "numberOfInstances": instances, "description": finding.get("description"),
-                      "bodySite": {"display": finding["body_part"]} if finding.get("body_part") else None})
+                      "bodySite": site})
     return _filled({"resourceType": "ImagingStudy", "identifier": _identifiers(finding), "status": "available", "subject": _reference(finding, "patient"),
                     "started": day(finding.get("study_date")), "numberOfSeries": 1 if series.get("uid") else 0, "numberOfInstances": instances,
                     "modality": [modality], "series": [series] if series.get("uid") else None})
@@ -108,8 +114,8 @@ def _study(finding: Facts, instances: int) -> Facts:
 
 def _identifiers(finding: Facts) -> list[Facts]:
     made = [{"system": UID, "value": f"urn:oid:{finding['study_uid']}"}] if finding.get("study_uid") else []
-    accession = {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}, "value": str(finding.get("accession"))}
-    return [*made, accession] if finding.get("accession") else made
+    number = _filled({"value": str(finding.get("accession") or "")})
+    return [*made, {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}, **number}] if number else made
 
 
 def _device(finding: Facts) -> Facts:
@@ -143,24 +149,27 @@ def _conclusion(finding: Facts, decided: Facts | None) -> str:
 def _observations(finding: Facts) -> list[Facts]:
     """One for each score, measurement and box."""
     regression = finding["model"]["kind"] == "regression"
-    made = [_observation(finding, name, _quantity(value, "" if regression else "probability")) for name, value in finding["scores"].items()]
-    made += [_observation(finding, f"{each['class']} {each['name']}".strip(), _quantity(each["value"], str(each["unit"]))) for each in finding["measurements"]]
-    return made + [_observation(finding, each["label"] or "lesion", _quantity(each["score"], "probability"), _sizes(each)) for each in finding["boxes"]]
+    made = [_observation(finding, name, _valued(value, "" if regression else "probability")) for name, value in finding["scores"].items()]
+    made += [_observation(finding, f"{each['class']} {each['name']}", _valued(each["value"], str(each["unit"]))) for each in finding["measurements"]]
+    return made + [_observation(finding, each["label"] or "lesion", _valued(each["score"], "probability"), _sizes(each)) for each in finding["boxes"]]
 
 
-def _observation(finding: Facts, name: str, quantity: Facts, components: list[Facts] | None = None) -> Facts:
+def _observation(finding: Facts, name: str, value: Facts, components: list[Facts] | None = None) -> Facts:
     status = STATUS[finding["state"]]
     category = [{"coding": [{"system": CATEGORY, "code": "imaging"}]}]
-    return _filled({"resourceType": "Observation", "status": status, "category": category, "code": {"text": name},
+    return _filled({"resourceType": "Observation", "status": status, "category": category, "code": {"text": name.strip() or "unnamed"},
                     "subject": _reference(finding, "patient"), "device": _reference(finding, "device"), "derivedFrom": [_reference(finding, "study")],
-                    "valueQuantity": quantity, "component": components})
+                    "component": components} | value)
 
 
-def _quantity(value: float, unit: str) -> Facts:
+def _valued(value: float | None, unit: str) -> Facts:
+    """The quantity of an Observation or a component, or why there is none (R4 10.1, obs-6)."""
+    if value is None or not math.isfinite(value):
+        return {"dataAbsentReason": {"coding": [{"system": ABSENT, "code": "unknown" if value is None or math.isinf(value) else "not-a-number"}]}}
     name, code = UNITS.get(unit, (unit, ""))
-    return _filled({"value": round(float(value), 6), "unit": name}) | ({"system": UCUM, "code": code} if code else {})
+    return {"valueQuantity": {"value": round(float(value), 6)} | _filled({"unit": name}) | ({"system": UCUM, "code": code} if code else {})}
 
 
 def _sizes(box: Facts) -> list[Facts]:
     """Extents of a box in mm, where they are known, in the order of the image's axes."""
-    return [{"code": {"text": f"size along axis {i}"}, "valueQuantity": _quantity(size, "mm")} for i, size in enumerate(box.get("size_mm") or [])]
+    return [{"code": {"text": f"size along axis {i}"}, **_valued(size, "mm")} for i, size in enumerate(box.get("size_mm") or [])]
