@@ -5,6 +5,7 @@ The service is a process of its own (forked from a server that has imported ever
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -13,14 +14,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 from stages.serve.clinicnode import Models, Pacs, calling, instance, reading, site_at, until
+from vesalius.stages.serve.run import logged
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Limits, Peer, Route
 from vesalius.stages.serve.store import Store
@@ -28,6 +30,14 @@ from vesalius.stages.serve.store import Store
 READING_S, PACS_S = 0.03, 0.05
 PATIENCE_S = 10.0
 PRELOADED = ["stages.serve.clinickills"]
+SAID, NOW, METRICS = "said.txt", "now.json", "metrics.txt"
+TELL_S = 0.05
+MOST_WAITING = 3
+"""A reading by a real model takes a while: no new series is sent while so many wait."""
+WARM_S = 300.0
+"""A model's process imports its libraries anew after each kill, on a busy machine for long."""
+CANARIES = ("Canary", "Kanarienvogel", "p4711kanarie", "19330417", "acc4713kanarie")
+"""In every header that is sent; in nothing that is told."""
 
 
 @dataclass
@@ -39,6 +49,7 @@ class Outcome:
     instances: int
     resent: int
     killed_during: dict[str, int]
+    killed_models: int
     seconds: float
     faults: list[str] = field(default_factory=list)
 
@@ -55,10 +66,33 @@ class Slow(Models):
         return super().submit(model, files, out, job=job, **more)
 
 
-def serve(folder: str, dicom_port: int, pacs_port: int, each: int) -> None:
-    """The killed process: a whole service but for the network in the model."""
-    Service(site_of(Path(folder), dicom_port, pacs_port, each), Slow()).start()  # type: ignore[arg-type]
-    signal.pause()
+def serve(folder: str, dicom_port: int, pacs_port: int, each: int, real: bool = False) -> None:
+    """The killed process: a whole service; its model is a stand-in, or a saved one in a supervised process of its own."""
+    site = site_of(Path(folder), dicom_port, pacs_port, each)
+    said = os.open(site.folder / SAID, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    with logged(site.folder):
+        service = Service(site, None if real else Slow())  # type: ignore[arg-type]
+        service.start()
+        while True:
+            _tell(service, real)
+            time.sleep(TELL_S)
+
+
+def _tell(service: Service, real: bool) -> None:
+    """What the service is at, for the one who kills, and what it would tell Prometheus."""
+    worker = service.engine.workers["lung"] if real else None
+    counts = service.store.counts()
+    jobs = counts["jobs"]
+    child = worker._child if worker else None
+    now = {"waits": sum(jobs.get(state, 0) for state in ("queued", "running", "retry")), "reading": len(worker._sent) if worker else 0,
+           "receiving": service.receiver.backlog, "sending": counts["outgoing"].get("waiting", 0), "model": child.pid if child else 0,
+           "service": os.getpid()}
+    for name, data in ((NOW, json.dumps(now).encode()), (METRICS, service.engine.metrics.text())):
+        part = service.site.folder / f".{name}"
+        part.write_bytes(data)
+        part.replace(service.site.folder / name)
 
 
 def site_of(folder: Path, dicom_port: int, pacs_port: int, each: int) -> Any:
@@ -68,40 +102,108 @@ def site_of(folder: Path, dicom_port: int, pacs_port: int, each: int) -> Any:
                    release="automatic", release_signed_by="test", release_reason="test", limits=Limits(retry_first_s=0.05, retry_last_s=0.5))
 
 
-def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each: int = 4, longest_s: float = 0.1, wait_s: float = 60.0) -> Outcome:
-    """Kill the service ``kills`` times while ``senders`` send series of ``each`` instances, then let it finish and check."""
+def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each: int = 4, longest_s: float = 0.1, wait_s: float = 60.0,
+             model: Callable[[Path], object] | None = None, longest_min: float = 1e6) -> Outcome:
+    """Kill the service ``kills`` times while ``senders`` send series of ``each`` instances, then let it finish and check.
+
+    model: saves a model into a folder; then it is read with for real, and some of the kills are of its process alone. longest_min: no
+        more kills after so many minutes.
+    """
     chance, begun = random.Random(seed), time.monotonic()
-    context = forking()
-    pacs, port = Pacs(delay_s=PACS_S), free_port()
-    enough = threading.Event()
-    traffic = [Traffic(port, k, each, enough) for k in range(senders)]
-    process = _started(context, folder, port, pacs.port, each)
-    during: dict[str, int] = {"receive": 0, "read": 0, "send": 0, "idle": 0}
+    pacs, enough, real = Pacs(delay_s=PACS_S), threading.Event(), model is not None
+    victim = Victim(folder, pacs.port, each, real)
+    if model is not None:
+        model(folder / "model")
+    traffic = [Traffic(victim.port, k, each, enough, victim.is_full) for k in range(senders)]
     try:
+        victim.start()
         for sender in traffic:
             sender.start()
-        for _ in range(kills):
-            until(lambda: listens(port), wait_s)
-            _meanwhile(traffic, chance.randint(0, 3 * each), chance.uniform(0.0, longest_s))
-            os.kill(process.pid, signal.SIGKILL)
-            for name in _doing(folder):
-                during[name] += 1
-            process.join()
-            process = _started(context, folder, port, pacs.port, each)
+        while victim.kills < kills and time.monotonic() - begun < 60 * longest_min:
+            until(lambda: listens(victim.port), wait_s)
+            if real:
+                victim.wait(chance)
+            else:
+                _meanwhile(traffic, chance.randint(0, 3 * each), chance.uniform(0.0, longest_s))
+            victim.strike(chance)
         enough.set()
         for sender in traffic:
             sender.join(wait_s)
         series = [name for sender in traffic for name in sender.series]
-        faults = _settled(folder, len(series), pacs, wait_s)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        faults = _settled(folder, len(series), pacs, WARM_S if real else wait_s)
+        victim.end()
         faults += _checked(folder, traffic, pacs, each)
     finally:
         enough.set()
-        process.kill()
+        victim.end()
         pacs.close()
     acked = sum(len(sender.acked) for sender in traffic)
-    return Outcome(kills, len(series), acked, sum(sender.tried for sender in traffic) - acked, during, round(time.monotonic() - begun, 1), faults)
+    return Outcome(victim.kills, len(series), acked, sum(sender.tried for sender in traffic) - acked, victim.during, victim.models,
+                   round(time.monotonic() - begun, 1), faults)
+
+
+class Victim:
+    """The service that is killed and started again; ``during`` counts what it had on its hands then, ``models`` the kills of its model's process alone."""
+
+    def __init__(self, folder: Path, pacs_port: int, each: int, real: bool) -> None:
+        self.folder, self.real, self.port = folder, real, free_port()
+        self.arguments = (str(folder), self.port, pacs_port, each, real)
+        self.during: dict[str, int] = {"receive": 0, "read": 0, "send": 0, "idle": 0}
+        self.kills, self.models, self._model_last = 0, 0, False
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        self.process = forking().Process(target=serve, args=self.arguments, daemon=True)
+        self.process.start()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """What it said last of what it is at; empty where that was said by one that has been killed."""
+        try:
+            told: dict[str, Any] = json.loads((self.folder / NOW).read_text())
+        except FileNotFoundError:
+            return {}
+        return told if told["service"] == self.process.pid else {}
+
+    def is_full(self) -> bool:
+        """Whether so much waits for a real model that no more should come; nothing is known of one that starts."""
+        return self.real and self.now.get("waits", MOST_WAITING) >= MOST_WAITING
+
+    def wait(self, chance: random.Random) -> None:
+        """Wait for work of a kind that chance chooses, and a moment more: most of the time a real model's process only starts."""
+        kind = chance.choice(["service", "reading", "reading", "reading", "sending", "receiving"])
+        deadline = time.monotonic() + (WARM_S if kind == "reading" else PATIENCE_S)
+        while not self.now.get(kind) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.3))
+
+    def strike(self, chance: random.Random) -> None:
+        """Kill it and start it again, or kill its model's process, which it starts again by itself. (Not that twice in a row: a job that was there both
+        times would be set aside as poisoned, as it should.)"""
+        doing = _doing(self.folder)
+        self.kills += 1
+        self._model_last = self.real and not self._model_last and chance.random() < 0.5 and self._strike_model()
+        if not self._model_last:
+            self.end()
+        for name in doing:
+            self.during[name] += 1
+        if not self._model_last:
+            self.start()
+
+    def _strike_model(self) -> bool:
+        pid = self.now.get("model", 0)
+        if pid <= 1:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.models += 1
+        return True
 
 
 def _meanwhile(traffic: Sequence[Traffic], requests: int, seconds: float) -> None:
@@ -128,17 +230,12 @@ def forking() -> Any:
     return context
 
 
-def _started(context: Any, folder: Path, port: int, pacs_port: int, each: int) -> Any:
-    process = context.Process(target=serve, args=(str(folder), port, pacs_port, each), daemon=True)
-    process.start()
-    return process
-
-
 class Traffic(threading.Thread):
     """Sends series after series; an instance that was not acknowledged is sent again until it is."""
 
-    def __init__(self, port: int, number: int, each: int, enough: threading.Event) -> None:
+    def __init__(self, port: int, number: int, each: int, enough: threading.Event, hold: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
+        self.hold = hold
         self.port, self.number, self.each, self.enough = port, number, each, enough
         self.acked: set[str] = set()
         self.series: list[str] = []
@@ -146,9 +243,13 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         while not self.enough.is_set():
+            if self.hold():
+                time.sleep(0.05)
+                continue
             name = f"1.2.{self.number + 1}.{len(self.series) + 1}"
             self.series.append(name)
-            items = [instance(n + 1, series=name, study=name, patient=name) for n in range(self.each)]
+            items = [instance(n + 1, series=name, study=name, patient=f"{CANARIES[2]}{name}", PatientBirthDate=CANARIES[3],
+                              AccessionNumber=CANARIES[4]) for n in range(self.each)]
             while items:
                 items = self._send(items)
 
@@ -205,15 +306,26 @@ def _checked(folder: Path, traffic: Sequence[Traffic], pacs: Pacs, each: int) ->
         "acknowledged objects are not in the store": acked - set(kept), "objects are in the store twice": len(kept) - len(set(kept)),
         "files of the store are missing": {path for name in names for path in store.files_of(name)} - files,
         "series have no finding or several": names ^ {item["series_uid"] for item in findings} or len(findings) - len(names),
-        "findings are of a part of their series": [item["id"] for item in findings if item["label"] != f"{each} images"],
+        "findings are of a part of their series": [item["id"] for item in findings
+                                                   if len(store.files_of(item["series_uid"], store.job(item["id"]).upto)) != each],
         "objects are set aside": store.refused(), "jobs are not done": {job.state for job in store.jobs(limit=100_000)} - {"done"},
-        "the PACS has not one object a finding": len(pacs.objects) - len(findings), "objects are not sent":
+        "the PACS has not what the findings have": len(pacs.objects) - sum(len(item["files"]["objects"]) for item in findings),
+        "findings are without objects": [item["id"] for item in findings if not item["files"]["objects"]], "objects are not sent":
             {item.state for item in store.outgoing()} - {"sent"},
         "results are torn": [path.name for path in (folder / "results").iterdir() if not (path / "finding.json").is_file()],
-        "the audit trail is broken": store.audit_verify(), "files wait in the inbox": list((folder / "inbox").iterdir()),
+        "something told names a patient": told_of(folder, store), "the audit trail is broken": store.audit_verify(),
+        "files wait in the inbox": list((folder / "inbox").iterdir()),
     }
     store.close()
     return [f"{what}: {value}"[:300] for what, value in broken.items() if value]
+
+
+def told_of(folder: Path, store: Store, *more: str) -> list[str]:
+    """Planted words that the log, the process's output, the metrics or the audit trail hold; `AssertionError` when there is nothing to look through."""
+    texts = {path.name: path.read_text("utf-8", "replace") for path in (*(folder / "log").iterdir(), folder / SAID, folder / METRICS) if path.is_file()}
+    texts["audit"] = json.dumps([asdict(row) for row in store.audit_rows(0, 1_000_000)])
+    assert texts["audit"] != "[]" and any(name.startswith("serve.log") for name in texts) and "vesalius_" in texts.get(METRICS, "vesalius_")
+    return [f"{name}: {word}" for name, text in texts.items() for word in (*CANARIES, *more) if word.lower() in text.lower()]
 
 
 def free_port() -> int:

@@ -17,6 +17,7 @@ from torch import nn
 from vesalius.core.reads import Reads, TileReads
 from vesalius.core.target import Kind, TargetSpec
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
+from vesalius.networks import build
 from vesalius.outputs import output_for
 from vesalius.phantoms import make_phantom
 from vesalius.plan import Plan
@@ -84,6 +85,16 @@ def mask_model(size: tuple[int, ...], classes: tuple[str, ...] = ("liver", "ç»“è
 def box_model(size: tuple[int, ...], classes: tuple[str, ...] = ("nodule",)) -> BoxedMapping:
     reads = TileReads(size, 1, schemes=("full",), mean=(0.0,), std=(1.0,))
     return BoxedMapping(reads, [Dots()], output_for(TargetSpec("boxes", classes)), Plan())
+
+
+def small_model(folder: Path) -> Path:
+    """A tiny network with random weights, as a model folder."""
+    torch.manual_seed(0)
+    plan = Plan().decide("network.name", "small-resnet", "test").decide("network.options", {"width": 8}, "test")
+    output = output_for(TargetSpec("binary", ("normal", "pneumonia")))
+    network = build("small-resnet", channels=1, n_out=output.n_out, size=(32, 32), width=8)
+    Mapping(Reads((32, 32), mean=(0.4,), std=(0.2,)), [network], output, plan).save(folder)
+    return folder
 
 
 def film(path: Path, *, patient: str = "P1", name: str = ZHANG, charset: str = "GB18030", series: str = "s", image: np.ndarray | None = None,

@@ -15,12 +15,14 @@ from typing import Any
 
 import pydicom
 import pytest
+from fastapi.testclient import TestClient
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from stages.serve.clinicnode import CT, Models, calling, deliver, encoded, in_memory, instance, reading, serving, site_at, until
 from vesalius.errors import FormatError, RunError
+from vesalius.stages.serve.http.app import make_app
 from vesalius.stages.serve.node.inbox import Arrival, digest_of
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Limits, Peer, Route, User
@@ -311,3 +313,13 @@ def test_what_is_refused_has_a_bound_that_is_counted_and_audited(tmp_path: Path)
         until(lambda: node.engine.metrics.registry.get_sample_value("vesalius_refused_removed_total") == 5)
         until(lambda: node.store.audit_verify() == [] and sum(int(row.detail.split()[0]) for row in node.store.audit_rows() if row.action == "removed") == 5)
         assert node.health()["counts"]["receive"]["removed"] == 5
+
+
+def test_why_a_model_does_not_start_is_told_to_whoever_asks(tmp_path: Path) -> None:
+    models = Models()
+    models.ready, models.reasons = lambda: {"lung": False}, lambda: {"lung": "there is no plan"}  # type: ignore[method-assign]
+    with serving(tmp_path / "site", models) as node:
+        assert node.health()["reasons"] == {"lung": "there is no plan"} and not node.health()["ready"]
+        answer = TestClient(make_app(node), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)).get("/health/ready")
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "models": {"lung": False}, "reasons": {"lung": "there is no plan"}}

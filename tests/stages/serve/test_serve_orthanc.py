@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from vesalius.formats.dicomseg import segment_mask
 from vesalius.stages.serve.node import scu
 from vesalius.stages.serve.node.stow import stow
 from vesalius.stages.serve.reading import read_series
+from vesalius.stages.serve.run import logged
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Peer
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 MODEL = mask_model((8, 32, 32))
+CANARIES = ("PID4711K", "19330417", "ACC4713K", "Xiaoming", "Zhang", "小明")
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -56,6 +59,10 @@ def really_read(job: str, files: Sequence[Path], out: Path) -> dict[str, Any]:
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     folder, port = tmp_path_factory.mktemp("hospital"), free_port()
     files = series(folder / "ct")
+    for path in files:
+        item = pydicom.dcmread(path)
+        item.PatientID, item.PatientBirthDate, item.AccessionNumber = CANARIES[:3]
+        item.save_as(path)
     with running(folder, port) as pacs:
         for path in files:
             pacs.rest("/instances", path.read_bytes())
@@ -63,12 +70,13 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
         peers = (Peer(name="orthanc", ae_title="ORTHANC", host="127.0.0.1", port=pacs.dicom, commit=True),
                  Peer(name="web", ae_title="ORTHANCWEB", host="127.0.0.1", port=pacs.dicom, dicomweb=pacs.dicomweb))
         site = site_at(folder / "site", dicom_port=port, quiet_s=1.0, peers=peers, release="automatic", release_signed_by="Dr A", release_reason="test")
-        service = Service(site, Models(really_read))  # type: ignore[arg-type]
-        service.start()
-        try:
-            yield Hospital(pacs, service, files)
-        finally:
-            service.stop(5.0)
+        with logged(site.folder):
+            service = Service(site, Models(really_read))  # type: ignore[arg-type]
+            service.start()
+            try:
+                yield Hospital(pacs, service, files)
+            finally:
+                service.stop(5.0)
 
 
 def test_the_pacs_answers_and_is_asked(hospital: Hospital) -> None:
@@ -118,7 +126,7 @@ def test_what_went_through_us_is_bit_for_bit_what_the_pacs_sent(hospital: Hospit
 
 
 def test_c_get_brings_objects_over_our_own_association(hospital: Hospital) -> None:
-    item = instance(1, series="1.2.88.1", study="1.2.88", patient="p88", kind=CAPTURE, Modality="SR")
+    item = instance(1, series="1.2.88.1", study="1.2.88", patient="p88", side=900, kind=CAPTURE, Modality="SR")
     path = hospital.site.store.folder / "given.dcm"
     item.save_as(path, enforce_file_format=True)
     sent = scu.send(hospital.site.site, hospital.peer, [path])
@@ -129,6 +137,8 @@ def test_c_get_brings_objects_over_our_own_association(hospital: Hospital) -> No
     hospital.site.receiver.drain()
     row = hospital.site.store.series_row("1.2.88.1")
     assert (row.calling_ae, row.called_ae, row.instances) == ("ORTHANC", "VESALIUS", 1)
+    kept = hospital.site.store.object_row(str(item.SOPInstanceUID)).path
+    assert pydicom.dcmread(kept).PixelData == item.PixelData and list((hospital.site.store.folder / "inbox").iterdir()) == []
 
 
 def test_a_pacs_that_has_gone_is_told(hospital: Hospital) -> None:
@@ -137,3 +147,13 @@ def test_a_pacs_that_has_gone_is_told(hospital: Hospital) -> None:
         scu.send(hospital.site.site, gone, [hospital.files[0]])
     with pytest.raises(RunError, match="the peer 'gone' cannot be reached: got ConnectionRefusedError"):
         stow(hospital.site.site, gone, hospital.files[0])
+
+
+def test_nothing_that_is_told_names_the_patient(hospital: Hospital) -> None:
+    until(hospital.site.store.findings, 60.0)
+    told = {path.name: path.read_text("utf-8") for path in (hospital.site.store.folder / "log").iterdir()}
+    told["audit"] = json.dumps([asdict(row) for row in hospital.site.store.audit_rows(0, 100_000)], ensure_ascii=False)
+    told["metrics"], told["health"] = hospital.site.engine.metrics.text().decode(), json.dumps(hospital.site.health())
+    assert "serve.log" in told and "received" in told["audit"] and "vesalius_" in told["metrics"]
+    assert CANARIES[0] == hospital.headers.PatientID and CANARIES[3] in str(hospital.headers.PatientName)
+    assert [f"{name}: {word}" for name, text in told.items() for word in CANARIES if word.lower() in text.lower()] == []

@@ -73,6 +73,8 @@ class Service:
         ------
         RunError: the DICOM port is taken.
         """
+        for torn in (*self.site.folder.glob("results/.*"), *self.site.folder.glob("uploads/*")):
+            shutil.rmtree(torn, ignore_errors=True)  # half of a reading or of an upload: the one is done again, the other was never answered
         recovered = self.store.recover()
         waiting = self.receiver.start()
         if recovered or waiting:

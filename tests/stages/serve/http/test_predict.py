@@ -115,7 +115,7 @@ def test_captured_samples_are_those_of_the_picture(tmp_path, image):
     path = tmp_path / "a.png"
     Image.fromarray(image).save(path)
     made = tmp_path / "a.dcm"
-    made.write_bytes(captured(path))
+    made.write_bytes(next(captured(path)))
     kept = open_study(Source("dicom", str(made)))
     flat = image if image.ndim == 3 else image[..., None]
     assert np.array_equal(np.moveaxis(kept.image, 0, -1), flat) and kept.bits == image.dtype.itemsize * 8

@@ -1,6 +1,8 @@
 """An engine with the real process of a model: findings as the mapping gives them, batches, refusals."""
 
 import os
+import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 
 from serving import TESTS, asked, model_in, pictures_in, until
 from vesalius.errors import DataError, FormatError, OptionError, RunError
-from vesalius.stages.serve.work import Engine
+from vesalius.stages.serve.work import Engine, process
+from vesalius.stages.serve.work.lines import Line, error_from
 from vesalius.stages.serve.work.options import Options
 
 WRITING = "serving:writing"
@@ -87,3 +90,17 @@ def test_a_model_that_cannot_be_loaded_is_told_and_its_jobs_are_answered(tmp_pat
         assert made.ready() == {"none": False}
     finally:
         made.stop(0.5)
+
+
+def test_whatever_a_library_raises_while_a_model_loads_is_told_by_its_kind(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("Kanarienvogel")
+
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(process, "Process", broken)
+    monkeypatch.setattr(process.logging, "disable", lambda level: None)
+    with warnings.catch_warnings():
+        assert process.main(theirs.detach(), "{}") == 2
+    told = Line(ours).receive(5.0)["failed"]
+    assert str(error_from(told)) == "the model cannot be loaded: got ZeroDivisionError; look at the model folder"
+    ours.close()

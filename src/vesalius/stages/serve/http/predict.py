@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -103,14 +105,24 @@ def kept(service: Serving, model: str, parts: list[Part]) -> list[str]:
     ------
     FormatError, DataError: a file is refused. RunError: the disk is full.
     """
-    series: dict[str, None] = {}
-    for part in parts:
-        data = part.path.read_bytes() if part.is_dicom else captured(part.path)
-        outcome = service.receiver.take_file(io.BytesIO(data), calling_ae="HTTP", called_ae=service.site.ae_title)
+    taken: list[str] = []
+    for opened in itertools.chain.from_iterable(map(_objects, parts)):
+        outcome = service.receiver.take_file(opened, calling_ae="HTTP", called_ae=service.site.ae_title)
         _raise_for(outcome)
-        series.setdefault(_row_of(service, outcome), None)
+        taken.append(outcome.sop_uid)
+    service.receiver.drain(INDEX_S)
+    series = dict.fromkeys(service.store.object_row(uid).series_uid for uid in taken)
     route = next((route for route in service.site.all_routes() if route.model == model), Route(model=model))
     return [service.store.enqueue(uid, model, route.model_dump()) for uid in series]
+
+
+def _objects(part: Part) -> Iterator[BinaryIO]:
+    """The DICOM objects of an upload, each as an opened file."""
+    if part.is_dicom:
+        with part.path.open("rb") as opened:
+            yield opened
+    else:
+        yield from map(io.BytesIO, captured(part.path))
 
 
 def _raise_for(outcome: Outcome) -> None:
@@ -118,12 +130,6 @@ def _raise_for(outcome: Outcome) -> None:
         raise RunError("the disk is full", do="make room; nothing that was there is lost")
     if outcome.status:
         raise DataError(outcome.reason or "the file is refused")
-
-
-def _row_of(service: Serving, outcome: Outcome) -> str:
-    """The series that an object belongs to, once it is in the store."""
-    service.receiver.drain(INDEX_S)
-    return service.store.object_row(outcome.sop_uid).series_uid
 
 
 def _job(ids: list[str]) -> JSONResponse:
