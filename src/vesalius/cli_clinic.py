@@ -33,8 +33,9 @@ def serve(
         serve_site(site, typer.echo)
         return
     from vesalius.stages.scaleout.replicas import ReplicaEngine
+    from vesalius.stages.serve.work.options import Options
 
-    serve_site(site, typer.echo, engine=ReplicaEngine(site.models, replicas, address=ray_address))
+    serve_site(site, typer.echo, engine=ReplicaEngine(site.models, replicas, address=ray_address, options=Options(queue=site.limits.queue)))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from stages.scaleout.test_ray import model
 from stages.serve.clinicstandins import film
-from vesalius.errors import FormatError, OptionError
+from vesalius.errors import FormatError, OptionError, RunError
 from vesalius.mapping import Mapping
+from vesalius.stages.scaleout.cluster import _signals_kept
 from vesalius.stages.scaleout.replicas import Replica, ReplicaEngine
 from vesalius.stages.serve.reading import read_series
 from vesalius.stages.serve.work import Busy, Died
@@ -122,6 +124,28 @@ def test_a_study_that_ends_two_replicas_is_refused() -> None:
         engine.submit("lung", [], None, job="bad")
     engine._handles["lung"] = Handle({"finding": {"id": "good"}})
     assert engine.submit("lung", [], None, job="good").result(10) == {"id": "good"}
+
+
+def test_a_model_whose_replicas_do_not_start_says_why() -> None:
+    engine = ReplicaEngine({"lung": Path("model")}, 1)
+    engine._run = lambda name: (_ for _ in ()).throw(RunError("the model is damaged", where="/secret/place"))  # type: ignore[method-assign, assignment]
+    engine._deployed = [engine._pool.submit(engine._deploy, "lung")]
+    assert isinstance(engine._deployed[0].exception(10), RunError)
+    assert engine.reasons() == {"lung": "the model is damaged"} and engine.ready() == {"lung": False}
+
+
+def test_who_answers_signals_himself_goes_on_doing_so() -> None:
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, own), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with _signals_kept():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is own and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
 def test_fewer_than_one_replica_is_refused() -> None:

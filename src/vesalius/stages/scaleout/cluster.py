@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +31,19 @@ def library(name: str = "ray") -> Any:
 
 
 @contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers SIGTERM itself, by leaving at once with code 1. Who has a handler of his own, to stop in order, keeps it."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler) and handler is not signal.default_int_handler:
+                signal.signal(number, handler)
+
+
+@contextmanager
 def cluster(workers: int, address: str | None = None) -> Iterator[Any]:
     """Inside, Ray is connected; one that this block has started or joined is left at its end.
 
@@ -45,10 +60,11 @@ def cluster(workers: int, address: str | None = None) -> Iterator[Any]:
         yield ray
         return
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        else:
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        with _signals_kept():
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            else:
+                ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (ConnectionError, OSError, ValueError) as error:
         raise RunError("the Ray cluster cannot be reached", where=address or "this machine", got=type(error).__name__,
                        do="start it with 'ray start --head', or leave --ray-address out") from error
