@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vesalius.core.geometry import Grid
 from vesalius.core.reads import Reads
+from vesalius.core.study import Study
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, LabelError, RunError
 from vesalius.mapping import Mapping
@@ -19,6 +21,7 @@ from vesalius.stages.cohortfile import write_cohort
 from vesalius.stages.external import evaluate as module
 from vesalius.stages.external import evaluate_external
 from vesalius.stages.external.shift import acquisition_of, compare_numbers, compare_values, shift_of
+from vesalius.stages.fitfor import learn
 from vesalius.stages.report.externalpage import external_page, external_text
 from vesalius.storage import atomic_json
 
@@ -201,3 +204,38 @@ def test_the_page_shows_all_in_both_languages(run, tmp_path):
     for text in ("External set: other", "外部数据：other", "Own test", "自身测试集", "brightness", "亮度", "sex: F", "AUC"):
         assert text in page
     assert record["sentences"][0]["en"] in external_text(record) and "<script" not in page
+
+
+@pytest.fixture
+def remembering(run, tmp_path, monkeypatch):
+    """The same run, whose model remembers what its pictures were like."""
+    mapping, rng = module.Mapping.load(run), generator(5, "seen")
+    films = [Study(picture(rng, i % 2)[None], Grid.plain((24, 24))) for i in range(120)]
+    opened = [lambda film=film: film for film in films]
+    (tmp_path / "model").mkdir()
+    learn(mapping, opened[:80], opened[80:]).save(tmp_path / "model")
+    mapping.folder = tmp_path / "model"
+    return run
+
+
+def test_what_the_model_would_refuse_is_counted_and_the_figures_are_given_without_it(remembering, tmp_path):
+    data = make_set(tmp_path / "mixed", 1, n=60)
+    for i in range(12):
+        Image.fromarray((255 * (np.indices((24, 24)).sum(0) % 2)).astype(np.uint8)).save(data / "images" / f"1-{i}.png")
+    record = scored(remembering, data, columns=[]).record
+    found = record["fitness"]
+    assert found["n"] == 60 and len(found["ids"]) in (12, 13) and all(any(name.endswith(f"/1-{i}.png") for name in found["ids"]) for i in range(12))
+    assert found["refused"]["low"] < 0.2 < found["refused"]["high"] and sum(row["n"] for row in found["reasons"]) == len(found["ids"])
+    assert found["fit"]["auc"]["n_images"] == 60 - len(found["ids"]) and found["fit"]["auc"]["value"] > record["external"]["auc"]["value"]
+    told = next(row for row in record["sentences"] if row["code"] == "external-unfit")
+    assert f"refuse {len(found['ids'])} of 60 cases" in told["en"] and f"Without them auc {found['fit']['auc']['value']:.3f}" in told["en"]
+    page = external_page(record)
+    assert "Without what it refuses" in page and "不计被拒绝者" in page and found["reasons"][0]["zh"] in page
+
+
+def test_a_like_set_is_read_and_a_model_without_statistics_says_so(remembering, tmp_path):
+    record = scored(remembering, make_set(tmp_path / "like", 1, n=40)).record
+    assert "external-fits" in codes_of(record) or len(record["fitness"]["ids"]) <= 1
+    module.Mapping.load(remembering).folder = None
+    again = scored(remembering, make_set(tmp_path / "other", 2, n=20)).record
+    assert again["fitness"] == {"applies": False} and "external-unjudged" in codes_of(again) and "Without what it refuses" not in external_page(again)

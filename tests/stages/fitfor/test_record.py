@@ -26,7 +26,9 @@ from vesalius.plan import Plan
 from vesalius.stages.fitfor import RECORD, FitFor, judge, learn
 from vesalius.stages.fitfor.features import any_way_up, network_features, watched
 from vesalius.stages.fitfor.judge import measures
+from vesalius.stages.fitfor.learn import learnt as remembered
 from vesalius.stages.fitfor.outputs import outputs_of, outputs_of_run
+from vesalius.stages.fitfor.store import _parts
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -156,3 +158,19 @@ def test_where_the_network_was_trained_on_turned_pictures_a_turned_one_is_let_in
     turned = [changed(film(seed), lambda x: np.rot90(x, 2, (1, 2))) for seed in range(20)]
     assert sum("unlike" in {each.code for each in judge(loaded, study).reasons} for study in turned) <= 1
     assert all(judge(loaded, changed(film(seed), lambda x: 255 - x)).refused for seed in range(5))
+
+
+def test_the_report_gets_the_images_that_are_most_unlike_and_the_model_does_not() -> None:
+    odd = changed(film(1003), lambda x: x * 0.5 + 60)
+    held = [*opened(range(1000, 1003)), lambda: odd, *opened(range(1004, 1040))]
+    made = remembered(mapping(), opened(range(60)), held)
+    assert set(made.distances) == set(range(40)) and max(made.distances, key=lambda place: made.distances[place]) == 3
+    assert made.record.facts["refused_apart"] >= 1 and "distances" in made.record.facts and "fit_0" not in json.dumps(made.record.facts)
+
+
+def test_with_folds_the_bounds_are_set_by_what_the_first_network_has_not_seen(tmp_path: Path) -> None:
+    used = pd.DataFrame({"id": list("abcdef"), "split": ["train", "train", "train", "validation", "validation", "test"]})
+    assert _parts(tmp_path, used) == (["a", "b", "c"], ["d", "e"])
+    rows = {"id": list("abcdef"), "split": ["validation"] * 5 + ["test"], "fold": [0, 1, 1, 0, 1, -1]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "predictions.parquet")
+    assert _parts(tmp_path, used) == (["b", "c", "e"], ["a", "d"])

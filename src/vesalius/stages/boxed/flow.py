@@ -117,6 +117,10 @@ class Watch:
         return found
 
 
+FITS = {True: "yes", False: "no", None: "unknown"}
+"""Whether a frame is of the kind that the model was trained on, as the table says it."""
+
+
 class TrackTable:
     """``tracks.csv``, a row for each object in each frame, appended as the frames come.
 
@@ -134,14 +138,14 @@ class TrackTable:
             # Opened for the life of the stream: `close` is called in every case by `stages.boxed.stream`.
             self._file = path.open("w", newline="", encoding="utf-8")
             self._rows = csv.writer(self._file)
-            self._rows.writerow(["frame", "time_s", "id", "class", "score", "low_0", "low_1", "high_0", "high_1", *(["risk"] if risk else [])])
+            self._rows.writerow(["frame", "time_s", "id", "class", "score", "low_0", "low_1", "high_0", "high_1", *(["risk"] if risk else []), "fits"])
             self._file.flush()
 
-    def add(self, frame: Frame, tracks: Tracks) -> None:
-        """Write the rows of one frame."""
+    def add(self, frame: Frame, tracks: Tracks, fits: bool | None = None) -> None:
+        """Write the rows of one frame; ``fits``: whether the model should be used on it (None: not known)."""
         with telling(self.path):
             for place, number in enumerate(tracks.ids):
-                self._rows.writerow([frame.number, _text(frame.time_s, 4), int(number), *self._facts(tracks, place)])
+                self._rows.writerow([frame.number, _text(frame.time_s, 4), int(number), *self._facts(tracks, place), FITS[fits]])
             self._file.flush()
             if time.monotonic() - self._synced > SYNC_S:
                 os.fsync(self._file.fileno())

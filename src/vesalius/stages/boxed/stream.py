@@ -17,6 +17,7 @@ from vesalius.formats.video import Frame, Frames, open_frames
 from vesalius.kernels.tracking import Tracker, Tracks
 from vesalius.stages.boxed.flow import ReadAhead, TrackTable, Watch
 from vesalius.stages.boxed.shown import Overlay, drawn
+from vesalius.stages.fitfor import FrameJudge
 from vesalius.stages.prepare import quiet
 from vesalius.storage import atomic_json
 
@@ -46,6 +47,7 @@ class Streamed:
     Parameters
     ----------
     frames: read and worked on. broken: could not be read or worked on. dropped: of a camera, came while others were worked on.
+    judged, unfit: frames that were held against the training images, and those of them that the model should not be used on; see `fitfor.FrameJudge`.
     objects: how many ids each class has. fps: frames worked on a second, measured. latency_ms: by stage, see `Watch.facts`.
     table, record, overlay: ``tracks.csv``, ``stream.json``, and the film or folder of pictures with boxes (None: not asked for).
     """
@@ -59,6 +61,8 @@ class Streamed:
     table: Path
     record: Path
     overlay: Path | None
+    judged: int = 0
+    unfit: int = 0
 
     @property
     def sentence(self) -> str:
@@ -66,7 +70,8 @@ class Streamed:
         whole = self.latency_ms.get("end_to_end", {})
         seen = ", ".join(f"{n} {name}" for name, n in self.objects.items()) or "nothing"
         late = f", {whole['p50']:.0f} ms a frame (19 of 20 within {whole['p95']:.0f} ms)" if whole else ""
-        return f"{self.frames} frames, {self.broken} broken, {self.dropped} dropped; {self.fps:.1f} a second{late}; {seen}"
+        unfit = f"; {self.unfit} of {self.judged} judged frames are not what the model was trained on" if self.unfit else ""
+        return f"{self.frames} frames, {self.broken} broken, {self.dropped} dropped; {self.fps:.1f} a second{late}; {seen}{unfit}"
 
 
 def stream(
@@ -78,7 +83,8 @@ def stream(
     Parameters
     ----------
     source: a video file, a folder of pictures, a file of several pictures, or the index of a camera; see `formats.video.open_frames`.
-    out: folder for ``tracks.csv`` (frame, time_s, id, class, score, low_0, low_1, high_0, high_1 in samples; y first) and ``stream.json``.
+    out: folder for ``tracks.csv`` (frame, time_s, id, class, score, low_0, low_1, high_0, high_1 in samples; y first; fits: whether the frame is of the kind
+        that the model was trained on) and ``stream.json``, which says of frames that are not why.
     thresholds: class to the score from which a box is likely; those of the model where left out.
     show: also write the frames with their boxes. limit: end after so many frames (a camera never ends by itself; Ctrl-C ends it in order).
 
@@ -126,6 +132,7 @@ class _Flow:
 
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.points)
+        self.judge = FrameJudge(self.mapping)
 
     def run(self, ahead: ReadAhead, limit: int | None, progress: Progress) -> None:
         """Work on the frames until there are no more, or ``limit`` of them were worked on."""
@@ -148,13 +155,16 @@ class _Flow:
         detected = time.perf_counter()
         tracks = self.tracker.update(found, max(frame.number - self.last, 1))
         tracked = time.perf_counter()
-        self.table.add(frame, tracks)
+        fits = self.judge.fits(frame.number, frame.study) if frame.study is not None else None
+        spent = {"judge": time.perf_counter() - tracked} if self.judge.known else {}
+        self.table.add(frame, tracks, fits)
         self.last, self.done = frame.number, self.done + 1
         self.classes_of.update(zip(map(int, tracks.ids), map(int, tracks.found.labels), strict=True))
         # A frame of a file lay ready before anybody asked for it, so that its wait says nothing; the wait of a camera's is delay.
         whole = frame.decode_s + time.perf_counter() - (ready if self.frames.live else start)
         inner: Mapping[str, float] = getattr(self.mapping, "took", {})
-        for stage, seconds in {"decode": frame.decode_s, **inner, "detect": detected - start, "track": tracked - detected, "end_to_end": whole}.items():
+        own = {"detect": detected - start, "track": tracked - detected}
+        for stage, seconds in {"decode": frame.decode_s, **inner, **own, **spent, "end_to_end": whole}.items():
             self.watch.add(stage, seconds)
         self._show(frame, tracks)
 
@@ -195,7 +205,8 @@ class _Flow:
         atomic_json(path, {
             "schema": 1, "source": self.frames.name, "live": self.frames.live, "source_fps": self.frames.fps, "state": state, "frames": self.done,
             "broken": {"n": self.n_broken, "frames": self.broken}, "dropped": dropped, "objects": self.objects, "frames_per_second": round(self.fps, 3),
-            "latency_ms": self.watch.facts(), "thresholds": dict(zip(self.mapping.output.target.classes, self.points.tolist(), strict=True)),
+            "fitness": self.judge.facts(), "latency_ms": self.watch.facts(),
+            "thresholds": dict(zip(self.mapping.output.target.classes, self.points.tolist(), strict=True)),
             "note": "Research use: a doctor decides.",
         })  # fmt: skip
         return path
@@ -210,7 +221,8 @@ class _Flow:
 
     def streamed(self, dropped: int) -> Streamed:
         record, overlay = self.table.path.with_name("stream.json"), self.overlay.path if self.overlay else None
-        return Streamed(self.done, self.n_broken, dropped, self.objects, self.fps, self.watch.facts(), self.table.path, record, overlay)
+        return Streamed(self.done, self.n_broken, dropped, self.objects, self.fps, self.watch.facts(), self.table.path, record, overlay,
+                        self.judge.judged, self.judge.unfit)
 
 
 def _thresholds(mapping: Detecting, given: Mapping[str, float] | None) -> np.ndarray:

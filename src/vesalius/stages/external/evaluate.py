@@ -22,6 +22,7 @@ from vesalius.mapping import Mapping
 from vesalius.stages.check import audit_cohort
 from vesalius.stages.check.audit import Audit
 from vesalius.stages.cohortfile import read_cohort
+from vesalius.stages.external.fitness import fitness_of
 from vesalius.stages.external.scoring import SPLIT, STATED, rows_of, scored, target_for
 from vesalius.stages.external.shift import acquisition_of, shift_of
 from vesalius.stages.external.words import sentences_of
@@ -56,8 +57,8 @@ def evaluate_external(
     out: folder of the results; ``RUN/external/<name>-<hash>`` by default. seed, n_boot: of the bootstrap.
 
     Writes ``external.json`` and the judged cases (``predictions.parquet`` or ``cases.parquet``). The record holds ``"external"`` and ``"own"`` (figures with
-    intervals), ``"drop"`` (own less external, unpaired bootstrap of patients), ``"shift"``, ``"acquisition"``, ``"subgroups"``, ``"looks"``, ``"excluded"``,
-    ``"sentences"``.
+    intervals), ``"drop"`` (own less external, unpaired bootstrap of patients), ``"shift"``, ``"acquisition"``, ``"fitness"`` (what the model would refuse,
+    and the figures without it; see `fitness.fitness_of`), ``"subgroups"``, ``"looks"``, ``"excluded"``, ``"sentences"``.
 
     Raises
     ------
@@ -78,7 +79,8 @@ def evaluate_external(
     columns_of(rows, columns)  # a column that makes no groups is told before the work
     place = Path(out) if out is not None else folder.path / FOLDER / f"{_slug(str(data))}-{data_hash(rows)[:8]}"
     looks = _count(folder, rows, mapping, str(data))
-    found = scored(mapping, target, {case.id: case for case in audit.cohort.cases}, rows, place, jobs=jobs, progress=progress)
+    cases = {case.id: case for case in audit.cohort.cases}
+    found = scored(mapping, target, cases, rows, place, jobs=jobs, progress=progress)
     name = "cases.parquet" if model.kind == "boxes" else "predictions.parquet"
     atomic_file(place / name, found.table.to_parquet)
     kept = table_of(folder.path)
@@ -90,6 +92,7 @@ def evaluate_external(
         "own": sides[0].assess(seed, n_boot), "drop": drop_of(sides[0], sides[1], seed, n_boot),
         "shift": shift_of(own, other, (kept[kept["split"] == "test"], found.table), model),
         "acquisition": acquisition_of(_audit(folder), audit.to_dict(), mapping.plan, found.images),
+        "fitness": fitness_of(mapping, cases, sides[1], seed, n_boot, progress),
         "subgroups": groups_of(sides[1], other, model, columns=columns, seed=seed, n=n_boot),
     }
     record = dict(plain(record | {"sentences": sentences_of(record)}))

@@ -11,8 +11,8 @@ WHAT = {"covariate": ("patients", "患者"), "label": ("labels", "标签"), "out
 
 
 def sentences_of(record: dict[str, Any]) -> list[Sentence]:
-    """The drop first, then what shifted, then what was left out."""
-    return [_drop(record), *_shifted(record), *_left_out(record), *_again(record)]
+    """The drop first, then what the model would refuse, what shifted, what was left out."""
+    return [_drop(record), *_unfit(record), *_shifted(record), *_left_out(record), *_again(record)]
 
 
 def _said(code: str, severity: str, en: str, zh: str) -> Sentence:
@@ -37,6 +37,25 @@ def _drop(record: dict[str, Any]) -> Sentence:
                      f"{metric} 为 {facts}，优于自身测试集的 {own['value']:.3f}：自身减外部 {change}。")
     return _said("external-no-drop", "ok", f"{metric} is {facts}; no drop from {own['value']:.3f} is shown: own less external {change}.",
                  f"{metric} 为 {facts}；未显示相对于 {own['value']:.3f} 的下降：自身减外部 {change}。")
+
+
+def _unfit(record: dict[str, Any]) -> list[Sentence]:
+    found = record.get("fitness") or {}
+    if not found.get("applies"):
+        return [_said("external-unjudged", "info", "The model holds no statistics of its training images: whether it fits this set was not judged.",
+                      "该模型未保存训练影像的统计信息：未判断它是否适用于该数据。")]
+    refused, n = len(found["ids"]), found["n"]
+    if not refused:
+        return [_said("external-fits", "ok", f"The model would read all {n} cases.", f"模型会读取全部 {n} 例。")]
+    share = found["refused"]
+    facts = f"{100 * share['value']:.1f} % (95 % {100 * share['low']:.1f} … {100 * share['high']:.1f})"
+    en = f"The model would refuse {refused} of {n} cases, {facts}, mostly because: {found['reasons'][0]['en']}"
+    zh = f"模型会拒绝 {n} 例中的 {refused} 例，即 {facts}，主要原因：{found['reasons'][0]['zh']}"
+    without = found["fit"].get(record["metric"])
+    if without is not None:
+        figure = f"{record['metric']} {without['value']:.3f} (95 % {without['low']:.3f} … {without['high']:.3f})"
+        en, zh = f"{en} Without them {figure}.", f"{zh}不计这些病例时 {figure}。"
+    return [_said("external-unfit", "warning", en, zh)]
 
 
 def _shifted(record: dict[str, Any]) -> list[Sentence]:

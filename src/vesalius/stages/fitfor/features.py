@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -39,7 +40,7 @@ class View:
     noise: float
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
         """Its statistics ``[D]`` (see `kernels.imagestats.statistics_of`)."""
         return statistics_of(self.array, self.noise).values

@@ -29,7 +29,7 @@ STATED = ("modality", "body_part", "view")
 NUMBERS = ("side", "proportions", "spacing_mm", "low", "middle", "high")
 
 
-def judge(mapping: Mapping, study: Study, features: np.ndarray | None = None) -> Fitness:
+def judge(mapping: Mapping, study: Study, features: np.ndarray | None = None, *, network: bool = True) -> Fitness:
     """Whether the model should be used on a study.
 
     It costs a small view of the image (milliseconds) and one pass of the first network over the study (whole), or over one tile of a volume or four of a
@@ -41,6 +41,7 @@ def judge(mapping: Mapping, study: Study, features: np.ndarray | None = None) ->
     mapping: read by `Mapping.load`, which remembers the folder that the statistics lie in.
     study: as `vesalius.formats` opens it.
     features: what the network made of this study (`network_features`), where the caller knows it already; then no pass is made.
+    network: when False the network is not asked (frames of a stream): only the file and the picture are judged.
 
     Raises
     ------
@@ -57,7 +58,8 @@ def judge(mapping: Mapping, study: Study, features: np.ndarray | None = None) ->
         view = view_of(study, mapping.reads)
         header = header_of(study, view.colour)
         reasons = disagreements(header, known.header, mapping.reads, study.ndim)
-        measured = measures(known, view, None if any(each.refuses for each in reasons) else _features(mapping, known, study, features))
+        asked = network and not any(each.refuses for each in reasons)
+        measured = measures(known, view, _features(mapping, known, study, features) if asked else None)
     except DataError:
         return Fitness.by([reason("empty")])
     reasons += _unlike(known, measured, view)

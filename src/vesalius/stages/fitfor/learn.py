@@ -35,6 +35,8 @@ TOLD = 0.99
 """AUROC, over images that were held out, from which an alteration can be told."""
 WARN, REFUSE, ALTERED_REFUSE = 0.01, 0.002, 0.0005
 """Shares of images of its own kind that are unusual, are refused as unlike, are taken for altered in one way."""
+PARTS = 5
+"""Parts of the held out images whose bounds are set by the other parts, to count how many would be refused."""
 
 Open = Callable[[], Study]
 
@@ -47,9 +49,11 @@ class Seen:
     headers: list[dict[str, Any]] = field(default_factory=list)
     features: list[np.ndarray | None] = field(default_factory=list)
     answers: list[dict[str, float]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
-    def take(self, mapping: Mapping, study: Study, answer: dict[str, float], *, network: bool) -> None:
-        """Look at one study; ``network``: also at what the network makes of it."""
+    def take(self, mapping: Mapping, study: Study, place: int, answer: dict[str, float], *, network: bool) -> None:
+        """Look at one study; ``place``: where it was given; ``network``: also at what the network makes of it."""
+        self.places.append(place)
         view = view_of(study, mapping.reads)
         self.views.append(view)
         self.headers.append(header_of(study, view.colour))
@@ -66,35 +70,51 @@ class Seen:
         return np.stack([view.values for view in self.views])
 
 
-def learn(
+@dataclass(frozen=True)
+class Learnt:
+    """What is remembered, and how unlike each image is that was held out and looked at: 0 usual, 1 refused, by its place among them (empty where no
+    distance can be judged). The second is for the report of the run and stays out of the model."""
+
+    record: FitFor
+    distances: dict[int, float] = field(default_factory=dict)
+
+
+def learn(mapping: Mapping, train: Sequence[Open], held: Sequence[Open], **options: Any) -> FitFor:
+    """The record alone; see `learnt`."""
+    return learnt(mapping, train, held, **options).record
+
+
+def learnt(
     mapping: Mapping, train: Sequence[Open], held: Sequence[Open], *, answers: Sequence[dict[str, float]] = (), seed: int = 0, seconds: float = 60.0,
     progress: Callable[[int, int, str], None] | None = None,
-) -> FitFor:
+) -> Learnt:
     """The statistics of a model's training images.
 
     Parameters
     ----------
     train, held: functions that open the training images and those that the network was not trained on (validation, never the test set). At most `MOST` of each
-        are opened, in random order and in turns, until three quarters of ``seconds`` are over (the network looks only at those of the first half); what was
-        seen by then is the sample. Where fewer than `FEWEST` were seen of either, only what the files say is remembered.
+        are opened, in random order and in turns, until three quarters of ``seconds`` of processor time are over (the network looks only at those of the first
+        half; a busy machine shall not make loose bounds); what was seen by then is the sample. Where fewer than `FEWEST` were seen of either, only what the
+        files say is remembered.
     answers: what the model answers for each of ``held`` (see `outputs`), for the reference; empty where it is not known.
     """
-    start = time.perf_counter()
+    start = time.process_time()
     own, other = Seen(), Seen()
     turns = list(_in_turns(train, held, seed))
     for done, (is_train, place) in enumerate(turns, 1):
-        spent = time.perf_counter() - start
+        spent = time.process_time() - start
         if spent > 0.75 * seconds and min(len(own.views), len(other.views)) >= FEWEST:
             break
         network = spent < 0.5 * seconds or done <= 2 * FEWEST
-        (own if is_train else other).take(mapping, (train if is_train else held)[place](), answers[place] if answers and not is_train else {}, network=network)
+        answer = answers[place] if answers and not is_train else {}
+        (own if is_train else other).take(mapping, (train if is_train else held)[place](), place, answer, network=network)
         if progress is not None:
             progress(done, len(turns), "training images remembered")
     ndim = mapping.reads.ndim
     header = summary_of([*own.headers, *other.headers], ndim)
     facts: dict[str, Any] = {"n_train": len(own.views), "n_held": len(other.views)}
     if min(len(own.views), len(other.views)) < FEWEST:
-        return FitFor(header, facts=facts | {"judged": False})
+        return Learnt(FitFor(header, facts=facts | {"judged": False}))
     return _with_distances(own, other, header, facts, seed, free=any_way_up(mapping))
 
 
@@ -105,7 +125,7 @@ def _in_turns(train: Sequence[Open], held: Sequence[Open], seed: int) -> Iterato
         yield from ((is_train, int(order[i])) for is_train, order in ((True, orders[0]), (False, orders[1])) if i < len(order))
 
 
-def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[str, Any], seed: int, *, free: bool) -> FitFor:
+def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[str, Any], seed: int, *, free: bool) -> Learnt:
     picture = Gaussian.of(np.concatenate([own.values, _turned(own, seed)]) if free else own.values)
     gaussians, project = {"picture": picture}, None
     if min(len(own.inside), len(other.inside)) >= FEWEST and len({len(each) for each in (*own.inside, *other.inside)}) == 1:
@@ -114,13 +134,29 @@ def _with_distances(own: Seen, other: Seen, header: dict[str, Any], facts: dict[
     told, shifts, bounds, found = _alterations(picture, own, other, seed, TURNS if free else ())
     record = FitFor(header, gaussians, project, told, shifts, bounds)
     rows = [measures(record, view, feature) for view, feature in zip(other.views, other.features, strict=True)]
-    values = {name: np.array([row[name] for row in rows if name in row]) for name in gaussians}
+    values = {name: np.array([row.get(name, np.nan) for row in rows]) for name in gaussians}
     if free:
         values["picture"] = np.concatenate([values["picture"], picture.distance(_turned(other, seed))])
-    bounds |= {name: _bounds(each) for name, each in values.items()}
-    beyond = np.mean([any(value > bounds[name].refuse for name, value in row.items()) for row in rows])
-    facts |= {"n_network": len(own.inside), "any_way_up": free, "judged": True, "altered": found, "refused_held": float(beyond), "distances": sorted(gaussians)}
-    return FitFor(header, gaussians, project, told, shifts, bounds, _reference(other, rows), facts)
+    bounds |= {name: _bounds(each[np.isfinite(each)]) for name, each in values.items()}
+    beyond = [any(value > bounds[name].refuse for name, value in row.items()) for row in rows]
+    facts |= {"n_network": len(own.inside), "any_way_up": free, "judged": True, "altered": found, "refused_held": float(np.mean(beyond)),
+              "refused_apart": _refused_apart(values, len(rows)), "distances": sorted(gaussians)}
+    strange = [max(bounds[name].strangeness(row[name]) for name in gaussians if name in row) for row in rows]
+    return Learnt(FitFor(header, gaussians, project, told, shifts, bounds, _reference(other, rows), facts), dict(zip(other.places, strange, strict=True)))
+
+
+def _refused_apart(values: dict[str, np.ndarray], n: int) -> int:
+    """How many of the ``n`` images would be refused as unlike by bounds that were set without them (in `PARTS` parts).
+
+    ``values``: the distances by name, NaN where an image has none; where there are more rows than images (turned pictures) row ``i + n`` is of image ``i``.
+    """
+    part, refused = np.arange(n) % PARTS, np.zeros(n, bool)
+    for each in values.values():
+        for k in range(PARTS):
+            others = each[(np.resize(part, len(each)) != k) & np.isfinite(each)]
+            if len(others) >= FEWEST // 2:
+                refused |= (part == k) & (each[:n] > _bounds(others).refuse)
+    return int(refused.sum())
 
 
 def _bounds(values: np.ndarray) -> Bounds:

@@ -17,7 +17,7 @@ KEYS = {"covariate": "ext.covariate", "label": "ext.label", "output": "ext.outpu
 def external_page(record: Mapping[str, Any], lang: str = "en") -> str:
     """A self-contained page in both languages; ``lang`` is shown first."""
     name = str(record["data"]).rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    tables = [_figures(record), *_shift(record), *_acquisition(record), *_groups(record)]
+    tables = [_figures(record), *_refused(record), *_shift(record), *_acquisition(record), *_groups(record)]
     return brief_page(say("ext.title", name=name), told([*record["sentences"], *record["subgroups"].get("sentences", [])]), tables, lang)
 
 
@@ -28,11 +28,19 @@ def external_text(record: Mapping[str, Any], lang: str = "en") -> str:
 
 def _figures(record: Mapping[str, Any]) -> Table:
     names = sorted((name for name in record["external"]), key=lambda name: name != record["metric"])
-    rows = [(name_of("metric", name), interval(record["external"][name]), interval(record["own"].get(name, {})), difference(record["drop"].get(name, {})))
-            for name in names]
-    head = (say("col.figure"), say("ext.external"), say("ext.own"), say("ext.drop"))
+    fit = (record.get("fitness") or {}).get("fit") or {}
+    rows = [(name_of("metric", name), interval(record["external"][name]), *([interval(fit.get(name, {}))] if fit else []),
+             interval(record["own"].get(name, {})), difference(record["drop"].get(name, {}))) for name in names]
+    head = (say("col.figure"), say("ext.external"), *([say("ext.fit")] if fit else []), say("ext.own"), say("ext.drop"))
     caption = say("ext.caption", n=f"{record['n_images']:,}", p=f"{record['n_patients']:,}")
     return table("figures", caption, head, rows)
+
+
+def _refused(record: Mapping[str, Any]) -> list[Table]:
+    """Why the model would refuse cases, and how many."""
+    reasons = (record.get("fitness") or {}).get("reasons") or []
+    rows = [(Both(each["en"], each["zh"]), same(f"{each['n']:,}")) for each in reasons]
+    return [table("refused", say("ext.refused"), (say("ext.reason"), say("ext.cases")), rows)] if rows else []
 
 
 def _shift(record: Mapping[str, Any]) -> list[Table]:

@@ -14,6 +14,7 @@ from vesalius.stages.report import (
     trust_conformal,
     trust_doubtful,
     trust_explanations,
+    trust_fitfor,
     trust_leak,
     trust_selective,
     trust_shortcuts,
@@ -36,8 +37,9 @@ class Layout:
 TRUST = (
     trust_leak.leak, trust_shortcuts.shortcuts, trust_attention.attention, trust_explanations.explanations, trust_sites.sites, trust_subgroups.subgroups,
     trust_subgroups.noise, trust_conformal.conformal, trust_selective.selective, trust_doubtful.doubtful,
+    trust_fitfor.refusals,
 )
-"""Can this number be believed? Each is there when ``trust.json`` has its part."""
+"""Can this number be believed? Each is there when ``trust.json`` has its part; the last when the model remembers its training images."""
 HEAD = (sections.results, sections.curves)
 TAIL = (
     sections.baselines, *TRUST, sections.cases, sections.data, sections.split, sections.ranking, sections.training, sections.datasize, sections.plan,

@@ -88,6 +88,14 @@ def _pictures(facts: RunFacts, case: dict[str, Any], left: int, small: bool) -> 
     return found, size
 
 
+def small_picture(run: Path, file: str, alt: Both) -> dict[str, Any] | None:
+    """A picture of ``explain/`` as a JPEG inside the page, beside those of the cases; None where it is absent."""
+    path = run / "explain" / Path(str(file)).name
+    if not path.is_file():
+        return None
+    return {"uri": "data:image/jpeg;base64," + base64.b64encode(_lighter(path)).decode(), "alt": alt, "short": None}
+
+
 def _alt(method: str | None) -> str:
     return "case.view" if method in ("overlay", "largest", "whole", "uncertainty", "nearest") else "case.map"
 
