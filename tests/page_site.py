@@ -147,6 +147,7 @@ def serving(app: Any) -> Iterator[str]:
     """The app on a free port of this machine; its address."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     socket = server.config.bind_socket()
+    socket.listen()  # a browser that is faster than the thread waits instead of being refused
     thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
     thread.start()
     try:

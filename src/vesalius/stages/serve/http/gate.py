@@ -18,6 +18,7 @@ from vesalius.stages.serve.http.problems import Refused, of_error, problem, rout
 from vesalius.stages.serve.http.serving import Serving
 from vesalius.stages.serve.http.trail import Trail
 from vesalius.stages.serve.site import User
+from vesalius.stages.serve.words import language_of
 
 GUARDED = ("/v1", "/dicom-web", "/metrics")
 """What only users may ask for; the page's own files and the health of the service are open."""
@@ -47,7 +48,7 @@ class Gate:
         try:
             self._admit(scope)
         except Refused as error:
-            await problem(error.status_code, str(error.detail), error.facts, error.headers)(scope, receive, passage.send)
+            await problem(error.status_code, str(error.detail), error.facts, error.headers, language_of(scope))(scope, receive, passage.send)
             return
         await self.app(scope, counted(receive, self.limits.max_request_bytes), passage.send)
 
@@ -90,7 +91,7 @@ class _Passage:
                 await self._record(status)
             except VesaliusError as error:
                 self.stopped = True
-                await self._instead(of_error(error))
+                await self._instead(of_error(error, language_of(self.scope)))
         if not self.stopped:
             await self._send(message)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
+from vesalius.stages.serve import words
 from vesalius.stages.serve.http.access import needs
 from vesalius.stages.serve.http.serving import Serving
 from vesalius.stages.serve.store import Job
@@ -39,8 +40,9 @@ def router(service: Serving) -> APIRouter:
 
     @made.get("/models", tags=["models"], dependencies=[needs("reader", "node")])
     def models() -> list[dict[str, Any]]:
-        """The models of the site: name, whether it is ready, kind, classes, hash."""
-        return [_model(service, name, is_ready) for name, is_ready in service.engine.ready().items()]
+        """The models of the site: name, whether it is ready, kind, classes, hash; ``reason`` where its process does not start."""
+        reasons = service.health().get("reasons", {})
+        return [_model(service, name, is_ready) | ({"reason": reasons[name]} if name in reasons else {}) for name, is_ready in service.engine.ready().items()]
 
     @made.get("/audit", tags=["audit"], dependencies=[needs()])
     def audit(after: Offset = 0, limit: Limit = 200) -> list[dict[str, Any]]:
@@ -57,9 +59,10 @@ def router(service: Serving) -> APIRouter:
 
 
 def told(job: Job) -> dict[str, Any]:
-    """A job as JSON; ``finding`` once there is one."""
+    """A job as JSON; ``finding`` once there is one, ``reason`` (code, English, Chinese) where there was an error."""
     names = ("id", "state", "model", "series_uid", "study_uid", "tries", "error")
-    return {name: getattr(job, name) for name in names} | {"finding": f"/v1/findings/{job.id}" if job.state == "done" else None}
+    reason = words.what(job.error).to_dict() if job.error else None
+    return {name: getattr(job, name) for name in names} | {"reason": reason, "finding": f"/v1/findings/{job.id}" if job.state == "done" else None}
 
 
 def _model(service: Serving, name: str, is_ready: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json`` (RFC 9457), with what was expected, what came and what to do.
+"""Errors as ``application/problem+json`` (RFC 9457), with a stable code, what was expected, what came and what to do, in the caller's language.
 
 A problem never holds a path of this machine, and never a header's value beyond what the caller sent.
 """
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from vesalius.errors import DataError, OptionError, RunError, VesaliusError
+from vesalius.stages.serve import words
 from vesalius.stages.serve.store import Missing
 from vesalius.stages.serve.work import Busy, Died
 
@@ -25,9 +26,8 @@ STATUS: tuple[tuple[type[VesaliusError], int], ...] = (
 )
 """The first kind that fits decides. An input that kills its reader twice is bad input, not a broken server."""
 RETRY_S = 2
-TITLES = {400: "the request cannot be used", 401: "not signed in", 403: "not allowed", 404: "there is nothing of that name", 405: "that cannot be done here",
-          406: "the answer exists in no form that was asked for", 409: "it conflicts with what is there", 413: "the request is too large",
-          415: "this kind of content is not understood", 422: "the content cannot be used", 429: "too many requests", 503: "not now", 507: "the disk is full"}
+UNTITLED = ("error", "it did not work", "未能完成")
+LANGUAGE = {lang: {"Content-Language": lang, "Vary": "Accept-Language"} for lang in words.LANGUAGES}
 
 
 class Refused(HTTPException):
@@ -45,11 +45,13 @@ class Refused(HTTPException):
         self.facts = {"expected": expected, "got": got, "do": do}
 
 
-def problem(status: int, what: str, facts: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer; empty facts are left out."""
-    told = {name: str(value) for name, value in (facts or {}).items() if value is not None}
-    body = {"type": "about:blank", "title": TITLES.get(status, "it did not work"), "status": status, "detail": what} | told
-    return JSONResponse(body, status, dict(headers or {}), media_type=TYPE)
+def problem(status: int, what: str, facts: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None, lang: str = "en") -> JSONResponse:
+    """The answer; empty facts are left out. lang: ``en`` or ``zh``."""
+    said = words.what(what, status)
+    told = {name: words.fact(str(value), lang) for name, value in (facts or {}).items() if value is not None}
+    _, en, zh = words.STATUS.get(status, UNTITLED)
+    body = {"type": "about:blank", "title": zh if lang == "zh" else en, "status": status, "code": said.code, "detail": said.of(lang)} | told
+    return JSONResponse(body, status, dict(headers or {}) | LANGUAGE[lang], media_type=TYPE)
 
 
 def status_of(error: VesaliusError) -> int:
@@ -57,35 +59,36 @@ def status_of(error: VesaliusError) -> int:
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
 
-def of_error(error: VesaliusError) -> JSONResponse:
+def of_error(error: VesaliusError, lang: str = "en") -> JSONResponse:
     """One of our errors as a problem."""
     status = status_of(error)
     facts = {"expected": error.expected, "got": error.got, "do": error.do}
-    return problem(status, error.what, facts, {"Retry-After": str(RETRY_S)} if status == 503 else None)
+    return problem(status, error.what, facts, {"Retry-After": str(RETRY_S)} if status == 503 else None, lang)
 
 
 def install(app: FastAPI) -> None:
     """Let every error of the app leave as a problem."""
 
     @app.exception_handler(VesaliusError)
-    async def _ours(_: Request, error: VesaliusError) -> JSONResponse:
-        return of_error(error)
+    async def _ours(request: Request, error: VesaliusError) -> JSONResponse:
+        return of_error(error, words.language_of(request.scope))
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         facts = error.facts if isinstance(error, Refused) else {}
-        return problem(error.status_code, str(error.detail), facts, error.headers)
+        return problem(error.status_code, str(error.detail), facts, error.headers, words.language_of(request.scope))
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return problem(422, f"'{place}' cannot be used", {"expected": first["msg"]})
+        return problem(422, f"'{place}' cannot be used", {"expected": first["msg"]}, lang=words.language_of(request.scope))
 
     @app.exception_handler(Exception)
     async def _broken(request: Request, error: Exception) -> JSONResponse:
         log.error("a request failed: %s in %s", type(error).__name__, route_of(request.scope))
-        return problem(500, "the service made a mistake", {"do": "tell whoever looks after it; the log names the kind of error"})
+        facts = {"do": "tell whoever looks after it; the log names the kind of error"}
+        return problem(500, "the service made a mistake", facts, lang=words.language_of(request.scope))
 
 
 def route_of(scope: Mapping[str, Any]) -> str:

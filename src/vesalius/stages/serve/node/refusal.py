@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vesalius import __version__
-from vesalius.errors import DataError, VesaliusError
+from vesalius.errors import DataError
 from vesalius.stages.serve.store import Job, Store
+from vesalius.stages.serve.words import sentence
 
 URGENCY = 0.5
 """A doctor looks at it no later than at one of even chances."""
@@ -14,12 +15,13 @@ URGENCY = 0.5
 
 def refusal(store: Store, job: Job, error: DataError) -> dict[str, Any]:
     """The document of a series that could not be read; the place of the files is left out of the reason."""
-    why = VesaliusError(error.what, expected=error.expected, got=error.got, do=error.do)
+    why = sentence(error)
     nothing: dict[str, Any] = dict.fromkeys(("probability", "low", "high", "calibration", "set"))
     files: dict[str, Any] = dict.fromkeys(("image", "mask", "heat", "picture"))
     return _whose(store, job) | nothing | {
         "schema": 1, "id": job.id, "model": {"name": job.model, "hash": "", "kind": "", "classes": []}, "label": "", "scores": {}, "abstain": True,
-        "boxes": [], "measurements": [], "refused": [{"code": "unreadable", "en": str(why), "zh": f"无法读取该检查：{why}"}], "forced": False,
+        "boxes": [], "measurements": [], "forced": False,
+        "refused": [{"code": "unreadable", "reason": why.code, "en": why.en, "zh": f"无法读取该检查：{why.zh}"}],
         "notes": [], "instances": [], "urgency": URGENCY, "grid": {"shape": [], "spacing_mm": None}, "files": files | {"objects": []},
         "software": {"vesalius": __version__}, "seconds": {}, "research_use": "A doctor decides.",
     }
