@@ -74,7 +74,7 @@ def test_honest_maps_pass_and_planted_bad_ones_are_caught(ndim: int) -> None:
     methods = {"gradcam": method_of("gradcam"), "edges": edges, "elsewhere": elsewhere, "nothing": nothing, "rollout": method_of("attention-rollout")}
     found = warrants_of(Finds(ndim), questions(ndim=ndim), methods, seed=SEED, limit_s=1000)
     good = found["gradcam"]
-    assert good["shown"] and good["why"] == [] and good["n_cases"] == 16
+    assert good["shown"] and good["why"] == [] and good["n_cases"] in (*warrant.LOOKS, 16)
     assert good["pointing"]["hits"]["value"] > 0.8 and good["pointing"]["randomised"]["value"] < 0.7 and 0 < good["pointing"]["chance"] < 0.3
     assert good["erased"]["over_moved"]["low"] > 0.1 and good["erased"]["over_random"]["low"] > 0.1
     assert good["erased"]["deletion"]["value"] < min(good["erased"][kind]["deletion"] for kind in ("random", "moved"))
@@ -85,6 +85,23 @@ def test_honest_maps_pass_and_planted_bad_ones_are_caught(ndim: int) -> None:
     assert not found["elsewhere"]["shown"] and {"erasing", "pointing"} <= set(found["elsewhere"]["why"]) and "same" not in found["elsewhere"]["why"]
     assert found["nothing"]["why"] == ["empty"] and found["nothing"]["empty"] == 16 and not found["nothing"]["shown"]
     assert found["rollout"]["why"] == ["unfit"] and not found["rollout"]["shown"]
+
+
+def test_a_clear_verdict_ends_the_test_and_stays_what_it_is_with_all_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = {"gradcam": method_of("gradcam"), "edges": edges, "elsewhere": elsewhere}
+    soon = warrants_of(Finds(2), questions(), methods, seed=SEED, limit_s=1000)
+    monkeypatch.setattr(warrant, "LOOKS", ())
+    late = warrants_of(Finds(2), questions(), methods, seed=SEED, limit_s=1000)
+    assert {name: each["shown"] for name, each in soon.items()} == {name: each["shown"] for name, each in late.items()}
+    assert all(each["n_cases"] == 16 and each["stopped"] == "all" for each in late.values())
+    assert soon["edges"]["n_cases"] == LEAST_CASES and soon["edges"]["stopped"] == "clear"
+
+
+def test_a_map_that_nobody_sees_unasked_is_tested_only_with_time_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warrant, "FLOOR_S", 1000.0)
+    methods = {"gradcam": method_of("gradcam"), "occlusion": method_of("occlusion")}
+    found = warrants_of(Finds(2), questions(), methods, seed=SEED, limit_s=1e-6, spare=["occlusion"])
+    assert found["gradcam"]["tested"] and found["gradcam"]["stopped"] == "time" and found["occlusion"]["why"] == ["time"]
 
 
 def test_without_marks_there_is_no_pointing_game() -> None:

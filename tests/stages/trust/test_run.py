@@ -75,8 +75,21 @@ def test_they_run_in_their_order_share_the_time_and_are_kept(work: Work, parts: 
     kept = json.loads((work.run.path / "trust.json").read_text())
     assert kept["early"]["value"] == 0.5 and kept["early"]["seconds"] >= 0
     assert work.run.facts()["seconds"].keys() == {"train", "evaluate", "trust"}
+    spent = work.run.facts()["trust"]
+    assert spent["share"] == 0.2 and spent["limit_s"] == pytest.approx(30) and spent["fit_s"] == 150 and spent["cpu_s"] >= 0
+    assert spent["share_taken"] == pytest.approx(spent["took_s"] / 150, abs=1e-3) and kept["late"]["cpu_s"] >= 0
     run.run_trust(work, *the_cohort())
     assert len(seen) == 3  # nothing is done twice
+
+
+def test_what_the_model_remembers_counts_as_trust(work: Work, parts: Registry[Part]) -> None:
+    left: list[float] = []
+    atomic_json(work.run.environment, {"seconds": {"train": 100.0, "evaluate": 50.0, "fit for": 12.0}})
+    base.trust_part("only")(lambda trust: left.append(trust.left_s) or {"applies": True})
+    run.run_trust(work, *the_cohort())
+    assert left == pytest.approx([18], abs=1)
+    spent = work.run.facts()["trust"]
+    assert spent["fit_for_s"] == 12 and spent["fit_s"] == 150 and spent["share_taken"] >= 0.08
 
 
 def test_a_kill_loses_only_the_test_that_ran(work: Work, parts: Registry[Part]) -> None:

@@ -25,7 +25,7 @@ from vesalius.stages.explain.randomised import LEVELS, randomised
 Progress = Callable[[int, int, str], None]
 MOST_CASES, LEAST_CASES = 20, 8
 """Cases that a kind of map is tested on; fewer than the second say nothing."""
-CASCADE_CASES, TWINS = 4, 4
+CASCADE_CASES, TWINS = 2, 4
 """Cases for which the steps between the learnt and the random network are looked at too; draws of random networks that take turns over the others."""
 SAME = 0.5
 """Rank correlation or structural similarity with the map of the random network from which a map does not depend on the weights."""
@@ -34,8 +34,14 @@ ENOUGH, HINT = 16, 0.05
 EMPTY = 0.5
 """A kind of map that is 0 everywhere for more than this share of the cases says nothing."""
 DRAWS = 1000
-PATIENCE, FLOOR_S = 4.0, 5.0
-"""A kind of map whose least number of cases would take so many times its share of the time (and so many seconds) is not tested."""
+PATIENCE, FLOOR_S = 2.0, 3.0
+"""A kind of map whose least number of cases would take so many times its share of the time (and so many seconds) is not tested ..."""
+SPARE = 1.0
+"""... and one that is not shown unless asked for when they would take more than this share."""
+LOOKS = (8, 12, 16)
+"""After so many cases it is asked whether the verdict is clear already ..."""
+CLEAR = 3.3
+"""... that is, whether every mean lies so many standard errors on its side of the line (99.9 % both ways: three looks leave the verdict what it would be)."""
 WHY = ("same", "erasing", "pointing", "empty", "unfit", "few", "time")
 """What is held against a kind of map: the weights do not matter; no better than a random order; does not point; empty; the method does not fit the
 network; and why it was not tested: too few cases; no time. Only the last two leave it shown."""
@@ -72,6 +78,7 @@ class Tested:
     empty: int = 0
     unfit: bool = False
     late: bool = False
+    stopped: str = "all"
 
     @property
     def n(self) -> int:
@@ -80,15 +87,16 @@ class Tested:
 
 def warrants_of(
     network: nn.Module, questions: Sequence[Question], methods: Mapping[str, Method], *, seed: int = 0, limit_s: float = 60.0,
-    progress: Progress | None = None,
+    spare: Sequence[str] = (), progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The warrant of each kind of map for one network; see `warrant_of_rows` for what each holds.
 
     Parameters
     ----------
     questions: the cases, one a patient; at most `MOST_CASES` are used. methods: by name, the most important first.
-    limit_s: seconds for all; each method has half of what is left. `LEAST_CASES` cases are always looked at, but a method for which even they would
-        take much longer than its share is not tested.
+    limit_s: seconds for all; each method has half of what is left. A method stops when its verdict is clear (see `settled`), or after `LEAST_CASES` cases when
+        its time is over; one for which even they would take much longer than its share is not tested.
+    spare: names that are tested only when `LEAST_CASES` cases fit into their share.
     """
     end = time.perf_counter() + limit_s
     chosen = list(questions[:MOST_CASES])
@@ -101,7 +109,8 @@ def warrants_of(
             progress(done, len(methods), f"explanations tested ({name})")
         left = max(0.0, end - time.perf_counter())
         seconds = left / min(2, len(methods) - done)
-        tested = _tested(network, twins, chosen, method, shared, seconds, seed)
+        most = SPARE * seconds if name in spare else max(PATIENCE * seconds, FLOOR_S)
+        tested = _tested(network, twins, chosen, method, shared, (seconds, most), seed)
         made[name] = untested("time", tested.n) if tested.late else warrant_of_rows(tested, seed)
     return made
 
@@ -118,8 +127,10 @@ def _twins(network: nn.Module, question: Question, seed: int) -> list[list[nn.Mo
 
 
 def _tested(
-    network: nn.Module, twins: list[list[nn.Module]], questions: Sequence[Question], method: Method, shared: dict[int, _Asked], seconds: float, seed: int,
+    network: nn.Module, twins: list[list[nn.Module]], questions: Sequence[Question], method: Method, shared: dict[int, _Asked],
+    limits: tuple[float, float], seed: int,
 ) -> Tested:
+    """``limits``: seconds after which a map that has had its least number of cases ends; and those within which it must have them."""
     tested, start = Tested(), time.perf_counter()
     for i, question in enumerate(questions):
         heat = map_of(method, network, question)
@@ -134,10 +145,36 @@ def _tested(
             drawn = twins[0] if i < CASCADE_CASES else twins[i % TWINS][-1:]
             tested.rows.append(_row(heat, drawn, method, shared[i], seed))
         spent = time.perf_counter() - start
-        tested.late = tested.n < LEAST_CASES and spent / tested.n * LEAST_CASES > max(PATIENCE * seconds, FLOOR_S)
-        if tested.late or (tested.n >= LEAST_CASES and spent > seconds):
+        tested.late = tested.n < LEAST_CASES and spent / tested.n * LEAST_CASES > limits[1]
+        if tested.late or (tested.n >= LEAST_CASES and spent > limits[0]):
+            tested.stopped = "time" if tested.n < len(questions) else "all"
+            break
+        if tested.n in LOOKS and settled(tested):
+            tested.stopped = "clear"
             break
     return tested
+
+
+def settled(tested: Tested) -> bool:
+    """Whether the verdict would hardly change with more cases: the map surely stays when the weights go (then it is hidden whatever else), or it surely passes
+    all three tests."""
+    rows = tested.rows
+    if tested.empty or len(rows) < LEAST_CASES:
+        return False
+    alike = [_ends([getattr(row, name)[-1] for row in rows]) for name in ("rank", "ssim")]
+    if max(low for low, _ in alike) >= SAME:
+        return True
+    gains = [_ends([row.map.between - getattr(row, name).between for row in rows])[0] for name in ("random", "moved")]
+    pointing = _pointing(rows)
+    points = pointing["passes"] if pointing is not None else all(row.hit is None for row in rows)
+    return max(high for _, high in alike) < SAME and min(gains) > 0 and bool(points)
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """The mean less and plus `CLEAR` standard errors."""
+    each = np.array(values, float)
+    width = CLEAR * float(each.std(ddof=1)) / len(each) ** 0.5
+    return float(each.mean()) - width, float(each.mean()) + width
 
 
 def _asked(network: nn.Module, question: Question, seed: int) -> _Asked:
@@ -159,15 +196,15 @@ def _row(heat: np.ndarray, twins: Sequence[nn.Module], method: Method, asked: _A
 def warrant_of_rows(tested: Tested, seed: int = 0) -> dict[str, Any]:
     """The three tests of one kind of map.
 
-    Returns ``{"n_cases", "tested", "shown", "why": [codes of `WHY`], "empty", "randomised", "erased", "pointing"}``; what was not tested has the
-    first four only. ``randomised`` is ``{"rank", "ssim", "cascade": [{"share", "rank", "ssim"}], "passes"}``, ``erased`` is ``{"deletion", "insertion",
-    "random", "moved", "over_random", "over_moved", "passes"}`` (areas of the map and of both kinds of chance; its gain in the area between the curves),
-    ``pointing`` is ``{"hits", "randomised", "chance", "passes"}`` or None. Figures have their 95 % interval by patient;
+    Returns ``{"n_cases", "tested", "shown", "why": [codes of `WHY`], "empty", "stopped": all|clear|time, "randomised", "erased", "pointing"}``; what was not
+    tested has the first four only. ``randomised`` is ``{"rank", "ssim", "cascade": [{"share", "rank", "ssim"}], "passes"}``, ``erased`` is ``{"deletion",
+    "insertion", "random", "moved", "over_random", "over_moved", "passes"}`` (areas of the map and of both kinds of chance; its gain in the area between the
+    curves), ``pointing`` is ``{"hits", "randomised", "chance", "passes"}`` or None. Figures have their 95 % interval by patient;
     those of chance are means over the cases.
     """
     if tested.unfit:
         return {"n_cases": 0, "tested": True, "shown": False, "why": ["unfit"]}
-    facts = {"n_cases": tested.n, "tested": True, "empty": tested.empty}
+    facts = {"n_cases": tested.n, "tested": True, "empty": tested.empty, "stopped": tested.stopped}
     if tested.empty > EMPTY * tested.n or len(tested.rows) < 2:
         return {**facts, "shown": False, "why": ["empty"]}
     found = {"randomised": _randomisation(tested.rows, seed), "erased": _erasing(tested.rows, seed), "pointing": _pointing(tested.rows)}

@@ -33,6 +33,15 @@ def said(methods: Mapping[str, dict[str, Any]], by_default: Sequence[str], inste
     return [*told, sentence("explanations-instead", "info", f"{en} passed its tests and is shown instead.", f"{zh}通过检验，因此代为显示。")]
 
 
+def left_untested(names: Sequence[str]) -> list[dict[str, str]]:
+    """What was left out because the tests of trust may take only a share of the fit's time."""
+    if not names:
+        return []
+    en, zh = (", ".join(NAMES.get(name, (name, name))[0] for name in names), "、".join(NAMES.get(name, (name, name))[1] for name in names))
+    return [sentence("explanations-cut", "info", f"Not tested, to stay within a fifth of the fit's time: {en}; this page does not show them.",
+                     f"为不超过训练时间的五分之一而未检验：{zh}；本页不显示这些热力图。")]
+
+
 def _of(name: str, found: Mapping[str, Any]) -> dict[str, str]:
     en, zh = NAMES.get(name, (name, name))
     reasons = [WHY[code] for code in found["why"]]

@@ -13,7 +13,7 @@ from vesalius.stages.explain.columns import column_importance
 from vesalius.stages.explain.warrant import LEAST_CASES, warrants_of
 from vesalius.stages.trust._asked import SHOWN, Region, methods_of, questions_of
 from vesalius.stages.trust._instead import add_instead, instead_of
-from vesalius.stages.trust._mapwords import said
+from vesalius.stages.trust._mapwords import left_untested, said
 from vesalius.stages.trust._nearcases import add_nearest
 from vesalius.stages.trust.base import Trust, not_for, trust_part
 from vesalius.storage import atomic_json, plain
@@ -34,7 +34,7 @@ def explanations(trust: Trust) -> dict[str, Any]:
 
 def warranted_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]:
     """``{"applies", "of": whole|tiles|boxes, "methods": {NAME: warrant}, "by_default": [NAME], "n_cases", "instead": NAME or None,
-    "sentences"}``; ``instead`` is shown where one of those by default has failed.
+    "untested": [NAME] (for lack of time), "sentences"}``; ``instead`` is shown where one of those by default has failed.
 
     Parameters
     ----------
@@ -45,14 +45,16 @@ def warranted_maps(trust: Trust, region: Region | None = None) -> dict[str, Any]
     if len(questions) < LEAST_CASES:
         return not_for(*FEW) | {"methods": {}}
     methods = methods_of(reading, network)
-    made = warrants_of(network, questions, methods, seed=trust.seed, limit_s=trust.left_s, progress=trust.progress)
     by_default = SHOWN[reading]
+    spare = [name for name in methods if name not in by_default]
+    made = warrants_of(network, questions, methods, seed=trust.seed, limit_s=trust.left_s, spare=spare, progress=trust.progress)
     kept = {name: plain(each) for name, each in made.items() if name in by_default or each["why"] not in (["unfit"], ["time"])}
     instead = instead_of(kept, by_default) if reading == "whole" else None
     record = {"of": reading, "n_cases": len(questions), "by_default": list(by_default), "methods": kept, "instead": instead}
     trust.run.explain.mkdir(parents=True, exist_ok=True)
     atomic_json(trust.run.explain / WARRANT, {"schema": 1} | record)
-    return {"applies": True, **record, "sentences": said(kept, by_default, instead)}
+    cut = [name for name, each in made.items() if each["why"] == ["time"] and name not in by_default]
+    return {"applies": True, **record, "untested": cut, "sentences": [*said(kept, by_default, instead), *left_untested(cut)]}
 
 
 def _columns(trust: Trust) -> list[dict[str, Any]] | None:

@@ -18,10 +18,14 @@ from vesalius.stages.work import Work, used_of
 from vesalius.storage import atomic_json
 
 RECORD = "trust.json"
+BUDGET = "trust"
+"""In ``environment.json``: what the tests were allowed, and took."""
 SHARE = 0.2
-"""Of the time that the fit took, for all tests together ..."""
+"""Of the time that the fit took, for all tests together and what the model remembers of its training images ..."""
 LEAST_S = 10.0
-"""... but at least this."""
+"""... but at least this for the tests."""
+OURS = ("trust", "fit for")
+"""Steps that count as ours."""
 SAID = (VesaliusError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError)
 """Failures of a test that the report tells; they do not take the finished run with them. A failed test is tried again by the next ``fit``."""
 
@@ -41,9 +45,9 @@ def run_trust(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     todo = sorted((name for name in TRUST if not finished(record.get(name))), key=lambda name: (TRUST.get(name).order, name))
     if not todo:
         return
-    start = time.perf_counter()
+    start, used, limit = time.perf_counter(), time.process_time(), _budget_s(work)
     trust = _trust_of(work, cohort, frame)
-    end = start + _budget_s(work)
+    end = start + limit
     for done, name in enumerate(todo):
         part = TRUST.get(name)
         work.progress(done, len(todo), f"tests of trust ({name})")
@@ -54,7 +58,8 @@ def run_trust(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     work.progress(len(todo), len(todo), "tests of trust")
     work.timed("trust", start)
     facts = work.run.facts()
-    atomic_json(work.run.environment, facts | {"seconds": facts.get("seconds", {}) | {"trust": work.seconds["trust"]}})
+    spent = _spent(facts.get("seconds") or work.seconds, limit, work.seconds["trust"], time.process_time() - used)
+    atomic_json(work.run.environment, facts | {"seconds": facts.get("seconds", {}) | {"trust": work.seconds["trust"]}, BUDGET: spent})
 
 
 def read_trust(work: Work) -> dict[str, Any]:
@@ -70,17 +75,28 @@ def finished(result: dict[str, Any] | None) -> bool:
 
 def _budget_s(work: Work) -> float:
     took = work.run.facts().get("seconds") or work.seconds
-    return max(LEAST_S, SHARE * sum(seconds for step, seconds in took.items() if step != "trust"))
+    return max(LEAST_S, SHARE * _of_fit(took) - took.get("fit for", 0.0))
+
+
+def _of_fit(took: dict[str, float]) -> float:
+    return sum(seconds for step, seconds in took.items() if step not in OURS)
+
+
+def _spent(took: dict[str, float], limit: float, seconds: float, cpu: float) -> dict[str, Any]:
+    """``{"share" (allowed), "limit_s", "took_s", "cpu_s" (processor time of this process), "fit_s", "fit_for_s", "share_taken" (of the fit's time)}``."""
+    whole, fit_for = _of_fit(took), took.get("fit for", 0.0)
+    facts = {"limit_s": limit, "took_s": seconds, "cpu_s": cpu, "fit_s": whole, "fit_for_s": fit_for}
+    return {"share": SHARE, **{name: round(each, 2) for name, each in facts.items()}, "share_taken": round((seconds + fit_for) / max(whole, 1e-9), 3)}
 
 
 def _asked(name: str, part: Part, trust: Trust) -> dict[str, Any]:
     """The result of a test with the time it took; a failure is a result that says so."""
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     try:
         found = part(trust)
     except SAID as error:
         found = _failed(name, error)
-    return found | {"seconds": round(time.perf_counter() - start, 2)}
+    return found | {"seconds": round(time.perf_counter() - start, 2), "cpu_s": round(time.process_time() - used, 2)}
 
 
 def _failed(name: str, error: BaseException) -> dict[str, Any]:
