@@ -45,7 +45,7 @@ def test_what_the_files_say_and_what_becomes_of_others(tmp_path: Path) -> None:
     assert rows["Form"] == ["pictures (two axes)", "refused"]
     assert rows["Modality"] == ["CR (180)", "refused"] and rows["Body part"] == ["CHEST (180)", "refused"]
     assert rows["Bits a sample"] == ["8 (180)", "a warning"] and rows["Colour"] == ["grey (180)", "refused"]
-    assert rows["Shorter side in samples"] == ["48", f"a warning beyond {FAR:g} times, refused below a {TOO_FAR:g}th"]
+    assert rows["Shorter side in samples"] == ["48", f"a warning beyond {FAR:g} times, refused below 1/{TOO_FAR:g}"]
     assert rows["Spacing in mm"][0] == "0.5" and rows["Values (1st to 99th percentile)"][1].startswith("not asked")
     stated = section(tmp_path, learnt(), Plan().decide("input.window", "fixed", "a test"))
     assert rows_of(stated, 0)["Values (1st to 99th percentile)"][1].startswith("a warning beyond")
@@ -88,5 +88,5 @@ def test_the_pictures_nearest_to_the_bound(tmp_path: Path) -> None:
     groups = section(tmp_path, learnt()).cases
     assert len(groups) == 1 and len(groups[0][1]) == 1
     case = groups[0][1][0]
-    assert case["id"] == "a<b>.png" and case["lines"][0].en.startswith("distance 1.20") and case["sign"].en == "refused"
+    assert case["id"] == "a<b>.png" and len(case["pictures"]) == 1 and case["pictures"][0]["short"].en == "distance 1.20, refused"
     assert case["pictures"][0]["uri"].startswith("data:image/jpeg;base64,")

@@ -136,14 +136,14 @@ def _bound(bounds: Bounds) -> tuple[Both, Both, Both]:
 
 
 def _nearest(run: Path) -> list[Group]:
-    """The validation cases that are most unlike the training images."""
+    """The validation cases that are most unlike the training images, side by side."""
     path = run / "explain" / NEAREST
     rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    shown = []
+    pictures, names = [], []
     for row in rows:
         picture = small_picture(run, row["image"], say("case.image", id=row["id"]))
         if picture is not None:
-            beyond = row["distance"] > 1
-            shown.append({"id": row["id"], "pictures": [picture], "lines": [say("fitfor.at", distance=f"{row['distance']:.2f}")],
-                          "right": not beyond, "sign": say("fitfor.refused") if beyond else None})
-    return [(say("fitfor.nearest"), tuple(shown))] if shown else []
+            pictures.append(picture | {"short": say("fitfor.over" if row["distance"] > 1 else "fitfor.at", distance=f"{row['distance']:.2f}")})
+            names.append(str(row["id"]))
+    strip = {"id": " · ".join(names), "pictures": pictures, "lines": [say("fitfor.scale")], "right": None, "sign": None}
+    return [(say("fitfor.nearest"), (strip,))] if pictures else []
