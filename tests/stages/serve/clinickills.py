@@ -21,6 +21,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.serve.clinicnode import Models, Pacs, calling, instance, reading, site_at, until
 from vesalius.stages.serve.run import logged
 from vesalius.stages.serve.service import Service
@@ -32,6 +34,7 @@ PATIENCE_S = 10.0
 PRELOADED = ["stages.serve.clinickills"]
 SAID, NOW, METRICS = "said.txt", "now.json", "metrics.txt"
 TELL_S = 0.05
+SIDE = 32
 MOST_WAITING = 3
 """A reading by a real model takes a while: no new series is sent while so many wait."""
 WARM_S = 300.0
@@ -230,6 +233,11 @@ def forking() -> Any:
     return context
 
 
+def noise(seed: int) -> bytes:
+    """Samples of an image that a model does not refuse as empty."""
+    return np.random.default_rng(seed).integers(0, 4096, (SIDE, SIDE), np.uint16).tobytes()
+
+
 class Traffic(threading.Thread):
     """Sends series after series; an instance that was not acknowledged is sent again until it is."""
 
@@ -248,8 +256,8 @@ class Traffic(threading.Thread):
                 continue
             name = f"1.2.{self.number + 1}.{len(self.series) + 1}"
             self.series.append(name)
-            items = [instance(n + 1, series=name, study=name, patient=f"{CANARIES[2]}{name}", PatientBirthDate=CANARIES[3],
-                              AccessionNumber=CANARIES[4]) for n in range(self.each)]
+            items = [instance(n + 1, series=name, study=name, patient=f"{CANARIES[2]}{name}", side=SIDE, PatientBirthDate=CANARIES[3],
+                              AccessionNumber=CANARIES[4], PixelData=noise(n)) for n in range(self.each)]
             while items:
                 items = self._send(items)
 
