@@ -65,3 +65,18 @@ def test_what_is_not_finite_and_what_is_tiny_do_no_harm() -> None:
     assert np.isfinite(small_view(broken)).all() and np.isfinite(noise_of(broken))
     assert noise_of(np.zeros((1, 2, 2))) == 0.0
     assert np.isfinite(statistics_of(small_view(np.zeros((1, 9, 9)))).values).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 31, 40), (1, 32, 41), (1, 9, 20, 21)])
+def test_the_noise_of_whole_numbers_is_that_of_the_same_numbers_with_a_point(kind: type, shape: tuple[int, ...]) -> None:
+    whole = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape).astype(kind)
+    for image in (whole, whole // 50):
+        assert noise_of(image) == pytest.approx(noise_of(image.astype(np.float32)), rel=1e-6) and noise_of(image) > 0
+
+
+def test_the_levels_of_the_plain_view_are_those_that_would_be_measured() -> None:
+    view = small_view(scene())
+    grey = view.mean(0)
+    plain = (grey - grey.mean()) / grey.std()
+    assert part(scene(), "shape") == pytest.approx(np.percentile(plain, (1, 5, 25, 50, 75, 95, 99)), abs=1e-5)

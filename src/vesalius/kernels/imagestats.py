@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ TURNS = 8
 """Directions of edges that are told apart."""
 TINY = 1e-4
 NOISE_SAMPLES = 1_000_000
+MOST_COUNTED = 2**14
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def statistics_of(view: np.ndarray, noise: float = 0.0) -> Statistics:
     size = np.sqrt(sum(each**2 for each in slopes))
     parts["edges"] = np.log(pooled(size, EDGES[grey.ndim]).ravel() + 0.01)
     parts["levels"] = np.percentile(grey, LEVELS)
-    parts["shape"] = np.percentile(plain, LEVELS)
+    parts["shape"] = (parts["levels"] - float(grey.mean())) / spread  # the levels of the plain view, which keeps their order
     parts["ends"] = np.array([(grey <= grey.min() + 0.01 * spread).mean(), (grey >= grey.max() - 0.01 * spread).mean()])
     parts["contrast"] = np.log([spread])
     parts["bands"] = bands_of(plain)
@@ -90,11 +92,17 @@ def pooled(array: np.ndarray, n: int) -> np.ndarray:
 def bands_of(plain: np.ndarray) -> np.ndarray:
     """Log power in `BANDS` bands of frequency, each twice as wide as the one below, of a view with mean 0 and deviation 1."""
     power = np.abs(np.fft.rfftn(plain)) ** 2 / plain.size
-    axes = [np.fft.fftfreq(n) for n in plain.shape[:-1]] + [np.fft.rfftfreq(plain.shape[-1])]
+    place, n = _bands(plain.shape)
+    return np.log(np.bincount(place, power.ravel(), BANDS) / n + 1e-6)
+
+
+@cache
+def _bands(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The band of each frequency of a view of this shape, and how many frequencies a band has (1 where it has none). There are few shapes of views."""
+    axes = [np.fft.fftfreq(n) for n in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")))
-    limits = 0.5 / 2.0 ** np.arange(BANDS - 1, 0, -1)
-    place = np.digitize(radius, limits)
-    return np.log(np.bincount(place.ravel(), power.ravel(), BANDS) / np.maximum(np.bincount(place.ravel(), minlength=BANDS), 1) + 1e-6)
+    place = np.digitize(radius, 0.5 / 2.0 ** np.arange(BANDS - 1, 0, -1)).ravel()
+    return place, np.maximum(np.bincount(place, minlength=BANDS), 1)
 
 
 def turns_of(down: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -133,6 +141,15 @@ def noise_of(image: np.ndarray, axes: Sequence[int] = (-2, -1)) -> float:
     left = planes
     for axis in axes:
         left = correlate1d(left, np.array([1.0, -2.0, 1.0], np.float32), axis, mode="nearest")
-    left = left[:, 1:-1, 1:-1]
-    left = left[np.isfinite(left)]
-    return float(np.median(np.abs(left)) / 0.6745 / 6.0) if left.size else 0.0
+    left = np.abs(left[:, 1:-1, 1:-1]).ravel()
+    left = left if image.dtype.kind in "iu" else left[np.isfinite(left)]
+    return _median(left, image.dtype.kind in "iu") / 0.6745 / 6.0 if left.size else 0.0
+
+
+def _median(values: np.ndarray, whole: bool) -> float:
+    """Median of numbers from 0 on; ``whole`` ones of a small range are counted, which is several times as fast as sorting them."""
+    if not whole or values.max() >= MOST_COUNTED:
+        return float(np.median(values, overwrite_input=True))
+    below = np.bincount(values.astype(np.int32)).cumsum()
+    middle = np.array([(len(values) - 1) // 2, len(values) // 2])
+    return float(np.searchsorted(below, middle, side="right").mean())

@@ -17,7 +17,7 @@ from torch import nn
 from vesalius.core.reads import Reads, TileReads
 from vesalius.core.study import Study
 from vesalius.errors import DataError
-from vesalius.kernels.imagestats import noise_of, small_view, statistics_of
+from vesalius.kernels.imagestats import Statistics, noise_of, small_view, statistics_of
 from vesalius.kernels.tiling import places
 from vesalius.mapping import Mapping, single_thread
 from vesalius.mapping.boxed import tile_at
@@ -41,9 +41,14 @@ class View:
     shape: tuple[int, ...]
 
     @cached_property
+    def statistics(self) -> Statistics:
+        """See `kernels.imagestats.statistics_of`."""
+        return statistics_of(self.array, self.noise)
+
+    @property
     def values(self) -> np.ndarray:
-        """Its statistics ``[D]`` (see `kernels.imagestats.statistics_of`)."""
-        return statistics_of(self.array, self.noise).values
+        """Its statistics ``[D]``."""
+        return self.statistics.values
 
     @property
     def colour(self) -> float:

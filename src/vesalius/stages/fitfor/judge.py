@@ -12,7 +12,6 @@ import numpy as np
 
 from vesalius.core.study import Study
 from vesalius.errors import DataError
-from vesalius.kernels.imagestats import statistics_of
 from vesalius.mapping import Mapping
 from vesalius.seed import generator
 from vesalius.stages.fitfor.base import Fitness, Reason
@@ -128,7 +127,7 @@ def _left(name: str, known: FitFor, distance: float, view: View) -> float | None
 def watched_of(header: Facts[str, float | str], view: View, measured: Facts[str, float]) -> dict[str, float | str]:
     """What `stages.monitor` compares: words and numbers of the header, of the picture, and the distances."""
     made: dict[str, float | str] = {name: header[name] for name in (*STATED, *NUMBERS) if name in header}
-    stats = statistics_of(view.array, view.noise)
+    stats = view.statistics
     by_name = dict(zip(stats.names, map(float, stats.values), strict=True))
     made |= {"brightness": float(view.array.mean()), "contrast": by_name["contrast.0"], "noise": by_name["noise.0"], "sharpness": by_name["bands.5"],
              "colour": view.colour}
