@@ -49,6 +49,18 @@ function record(): Plugin {
   };
 }
 
+/** NiiVue computes gradients for lit volumes whenever a window changes, also where no light is used, as here: seconds for a large volume, and twice its memory. */
+function unlit(): Plugin {
+  const call = "this.gradientTexture = gradientGL({";
+  return {
+    name: "unlit",
+    transform(code, id) {
+      if (!id.includes("niivue") || !code.includes(call)) return null;
+      return code.replaceAll(call, `if (this.gradientTextureAmount > 0) ${call}`);
+    },
+  };
+}
+
 /** Name, version, licence and, where the package carries one, its licence text. */
 function noticeOf(name: string): string {
   const folder = join(HERE, "node_modules", name);
@@ -61,7 +73,7 @@ function noticeOf(name: string): string {
 
 export default defineConfig({
   base: "./",
-  plugins: [record()],
+  plugins: [record(), unlit()],
   // Volumes come as NIfTI: the reader of Zarr archives, with its 1.4 MB of WebAssembly, stays out.
   resolve: { alias: { zarrita: join(HERE, "src", "nozarr.ts") } },
   build: {

@@ -1,14 +1,14 @@
 /** What the model says, as text: answer, probability with interval, calibration, set, refusal, measurements, notes. */
 import { h } from "./dom";
-import { dicomDate, figure, labels, percent, personName, unitOf } from "./order";
+import { figureOf, grouped, nameOf } from "./measurements";
+import { aged, dicomDate, figure, labels, percent, personName, sexOf } from "./order";
 import { language } from "./prefs";
-import type { Finding } from "./types";
+import type { Box, Finding, Measurement } from "./types";
 import { spoken, word } from "./words";
 
 /** Name, age, sex, dates and study of a finding. */
 export function patientLine(finding: Finding): HTMLElement {
   const { patient } = finding;
-  const age = (): string => (patient.age ? (Number(patient.age) ? word("years", { n: patient.age }) : String(patient.age)) : "");
   const born = (): string => (patient.birth_date ? word("born", { date: dicomDate(patient.birth_date) }) : "");
   const name = (): string => personName(patient.name, language() === "zh") || word("unnamed");
   const study = [dicomDate(finding.study_date), finding.modality, finding.body_part, finding.description].filter(Boolean).join(" · ");
@@ -16,7 +16,7 @@ export function patientLine(finding: Finding): HTMLElement {
     "header",
     { class: "patient" },
     h("h1", { text: name }),
-    h("p", { class: "facts", text: () => [patient.id, patient.sex, age(), born()].filter(Boolean).join(" · ") }),
+    h("p", { class: "facts", text: () => [patient.id, sexOf(patient.sex), aged(patient.age), born()].filter(Boolean).join(" · ") }),
     h("p", { class: "facts", text: study }),
   );
 }
@@ -26,7 +26,8 @@ export function refusedOnly(finding: Finding): boolean {
   return finding.refused.length > 0 && !finding.forced;
 }
 
-export function answerPanel(finding: Finding): HTMLElement {
+/** The panel beside the images; `goTo` shows the slices through the middle of a box. */
+export function answerPanel(finding: Finding, goTo: (box: Box) => void): HTMLElement {
   const panel = h(
     "section",
     { class: "panel answer", "aria-labelledby": "answer-title" },
@@ -38,6 +39,7 @@ export function answerPanel(finding: Finding): HTMLElement {
   if (!refusedOnly(finding)) panel.append(...verdict(finding));
   if (finding.set) panel.append(conformal(finding));
   if (Object.keys(finding.scores).length > 1) panel.append(scores(finding));
+  if (finding.model.kind === "boxes" && !refusedOnly(finding)) panel.append(marked(finding, goTo));
   if (finding.measurements.length) panel.append(measurements(finding));
   if (finding.notes.length) panel.append(notes(finding));
   const model = { name: finding.model.name, hash: finding.model.hash.slice(0, 12) };
@@ -62,14 +64,15 @@ function abstention(): HTMLElement {
   );
 }
 
+/** A number with what it counts; the labels of every other kind. */
+function answer(finding: Finding): string {
+  const name = Object.keys(finding.scores)[0];
+  return finding.model.kind === "regression" && name && name !== "value" ? `${name} ${labels(finding.label)}` : labels(finding.label);
+}
+
 function verdict(finding: Finding): HTMLElement[] {
   const made: HTMLElement[] = [
-    h(
-      "p",
-      { class: "verdict" },
-      h("strong", { text: labels(finding.label) }),
-      h("span", { class: "p", text: percent(finding.probability) }),
-    ),
+    h("p", { class: "verdict" }, h("strong", { text: answer(finding) }), h("span", { class: "p", text: percent(finding.probability) })),
   ];
   const { probability, low, high } = finding;
   const regression = finding.model.kind === "regression";
@@ -125,16 +128,35 @@ function scores(finding: Finding): HTMLElement {
   );
 }
 
+/** Every box with its score and size, columns first; a click shows it. */
+function marked(finding: Finding, goTo: (box: Box) => void): HTMLElement {
+  const title = h("h3", { text: () => word("found") });
+  if (!finding.boxes.length) return h("div", {}, title, h("p", { class: "small", text: () => word("noBoxes") }));
+  const items = finding.boxes.map((box, n) => {
+    const size = box.size_mm ? `${[...box.size_mm].reverse().map(figure).join(" × ")} mm` : "";
+    const risk = () => (box.risk === null || box.risk === undefined ? "" : word("boxRisk", { p: percent(box.risk) }));
+    const text = () => [`${n + 1} ${box.label}`, percent(box.score), risk(), size].filter(Boolean).join(" · ");
+    return h("li", {}, h("button", { class: "quiet go", text, onclick: () => goTo(box) }));
+  });
+  return h("div", {}, title, h("ol", { class: "marked" }, ...items));
+}
+
 function measurements(finding: Finding): HTMLElement {
-  const body = finding.measurements.map((each) =>
+  const rows = (held: Measurement[]): HTMLElement[] =>
+    held.map((each) =>
+      h("tr", {}, h("th", { scope: "row", text: () => nameOf(each) }), h("td", { class: "number", text: () => figureOf(each, finding) })),
+    );
+  const table = (held: Measurement[]): HTMLElement => h("table", { class: "plain measurements" }, h("tbody", {}, ...rows(held)));
+  const groups = grouped(finding.measurements).map((group) =>
     h(
-      "tr",
-      {},
-      h("th", { scope: "row", text: [each.class, each.name].filter(Boolean).join(": ") }),
-      h("td", { class: "number", text: `${figure(each.value)} ${unitOf(each.unit)}`.trim() }),
+      "div",
+      { class: "measured" },
+      group.class ? h("h4", { text: group.class }) : null,
+      group.first.length ? table(group.first) : null,
+      group.further.length ? h("details", {}, h("summary", { text: () => word("further") }), table(group.further)) : null,
     ),
   );
-  return h("div", {}, h("h3", { text: () => word("measurements") }), h("table", { class: "plain measurements" }, h("tbody", {}, ...body)));
+  return h("div", {}, h("h3", { text: () => word("measurements") }), ...groups);
 }
 
 function notes(finding: Finding): HTMLElement {

@@ -1,5 +1,5 @@
 /** The service's answers, typed; what goes wrong becomes one sentence. */
-import { token } from "./prefs";
+import { language, token } from "./prefs";
 import type { Aside, Decision, Finding, Me, Progress, Row, State } from "./types";
 import { word } from "./words";
 
@@ -14,17 +14,28 @@ export class Failed extends Error {
 
 const headers = (): Record<string, string> => {
   const held = token();
-  return held ? { Authorization: `Bearer ${held}` } : {};
+  // What goes wrong is told in the language of the page.
+  const spoken = { "Accept-Language": language() === "zh" ? "zh-CN" : "en" };
+  return held ? { ...spoken, Authorization: `Bearer ${held}` } : spoken;
 };
 
-/** RFC 9457 problem details, with ours: expected, got, do. */
+/** RFC 9457 problem details, with ours: expected, got, do; all of them come in the language that was asked for. */
 export function sentence(problem: unknown, fallback: string): string {
   if (typeof problem !== "object" || problem === null) return fallback;
   const said = problem as Record<string, unknown>;
   const detail = said.detail ?? said.title;
   if (typeof detail !== "string") return fallback;
-  const facts = [said.expected && `expected ${said.expected}`, said.got && `got ${said.got}`].filter(Boolean).join(", ");
-  return [facts ? `${detail}: ${facts}` : detail, said.do].filter(Boolean).join("; ");
+  const given = [
+    said.expected ? word("problemExpected", { what: String(said.expected) }) : "",
+    said.got ? word("problemGot", { what: String(said.got) }) : "",
+  ];
+  // Chinese letters follow each other without a blank.
+  const facts = given
+    .filter(Boolean)
+    .join(word("problemComma"))
+    .replace(/为 (?=\p{Script=Han})/gu, "为");
+  const told = facts ? word("problemFacts", { detail, facts }) : detail;
+  return said.do ? word("problemDo", { told, advice: String(said.do) }) : told;
 }
 
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {

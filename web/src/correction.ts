@@ -55,7 +55,7 @@ export class Correction {
     if (boxes) Object.assign(boxes.state, { editing: false, adding: false, chosen: -1 });
     if (!saved) this.stage.setBoxes(this.before.boxes);
     if (this.maskChanged && saved) viewer?.keep();
-    else if (this.maskChanged) viewer?.restore();
+    else if (this.maskChanged) void viewer?.restore();
     viewer?.setPen(null);
     boxes?.update();
   }
@@ -186,9 +186,8 @@ export class Correction {
   private visit(n: number): void {
     const box = this.boxes[n];
     if (!box) return;
-    const { low, high } = fromArray(box.box);
     this.choose(n);
-    this.stage.viewer?.goTo(low.map((value, axis) => (value + (high[axis] as number)) / 2));
+    this.stage.visit(box);
   }
 
   /** Arrow keys move by a sample, with Shift they change the size; PageUp and PageDown act along the third axis. */

@@ -33,9 +33,9 @@ function top(): void {
     setTheme(THEMES[(THEMES.indexOf(themeChosen()) + 1) % THEMES.length] as Theme);
     relive();
   });
-  const user = h("span", { class: "user", text: () => (who ? `${who.name} (${who.role})` : "") });
+  const user = h("span", { class: "user", text: () => (who ? `${who.name} (${word(`role_${who.role}`)})` : "") });
   const out = h("button", { class: "quiet", id: "signout", text: () => word("signOut"), onclick: () => signOut() });
-  const keys = h("button", { class: "quiet", text: () => word("keys"), onclick: showKeys });
+  const keys = h("button", { class: "quiet keys", text: () => word("keys"), onclick: showKeys });
   clear(byId("controls"), user, token() ? out : null, lang, theme, keys);
   live(byId("skip"), "text", () => word("skip"));
   live(byId("research"), "text", () => word("research"));
@@ -88,6 +88,8 @@ function route(): void {
   list?.end();
   reading?.end();
   entitle();
+  // What went wrong on another finding must not be read as if it belonged to this one.
+  clear(byId("toasts"));
   list = reading = null;
   const id = /^#\/f\/(.+)$/.exec(here)?.[1];
   if (id) read(decodeURIComponent(id));

@@ -1,7 +1,11 @@
+import { type Range, robustOf } from "./windows";
+
 /** The little of NIfTI-1 (nifti.nimh.nih.gov) that the page handles itself: displays "as stored", label maps in and out. */
 const HEADER = 348;
 const OFFSET = 352;
 const UINT8 = 2;
+/** Types of whole numbers that a mask may have. */
+const WHOLE = [2, 4, 8, 256, 512];
 
 /** Signed permutation of NiiVue: RAS axis a runs along native axis |perm[a]| (from 1), backwards when negative. */
 export type Perm = readonly [number, number, number];
@@ -57,6 +61,37 @@ export function volumesOf(bytes: Uint8Array): number {
   return view.getInt16(40, little) > 3 ? Math.max(1, view.getInt16(48, little)) : 1;
 }
 
+const READERS: Record<number, [number, (view: DataView, at: number, little: boolean) => number]> = {
+  2: [1, (view, at) => view.getUint8(at)],
+  4: [2, (view, at, little) => view.getInt16(at, little)],
+  8: [4, (view, at, little) => view.getInt32(at, little)],
+  16: [4, (view, at, little) => view.getFloat32(at, little)],
+  64: [8, (view, at, little) => view.getFloat64(at, little)],
+  256: [1, (view, at) => view.getInt8(at)],
+  512: [2, (view, at, little) => view.getUint16(at, little)],
+  768: [4, (view, at, little) => view.getUint32(at, little)],
+};
+/** Samples from which the window is taken, evenly over the file. */
+const LOOKED_AT = 50_000;
+
+/** The window that leaves out 1 % of the samples at either end, written into the header (cal_min, cal_max); null in colour or where all are alike. */
+export function windowIn(bytes: Uint8Array<ArrayBuffer>): Range | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const little = littleEndian(view);
+  const reader = READERS[view.getInt16(70, little)];
+  if (!reader) return null;
+  const start = Math.max(OFFSET, view.getFloat32(108, little));
+  const all = Math.floor((bytes.length - start) / reader[0]);
+  const step = Math.max(1, Math.floor(all / LOOKED_AT));
+  const taken = Float32Array.from({ length: Math.floor(all / step) }, (_, n) => reader[1](view, start + n * step * reader[0], little));
+  const range = robustOf(taken.filter(Number.isFinite), view.getFloat32(112, little) || 1, view.getFloat32(116, little));
+  if (!(range.high > range.low)) return null;
+  view.setFloat32(124, range.high, little);
+  view.setFloat32(128, range.low, little);
+  // What the header says is what will be compared with later.
+  return { low: view.getFloat32(128, little), high: view.getFloat32(124, little) };
+}
+
 /** Labels of a stored mask in native order (x fastest); of structures that overlap the last one shows. */
 export function labelsOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -64,18 +99,11 @@ export function labelsOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
   const [nx, ny, nz] = dimsOf(bytes);
   const start = Math.max(OFFSET, view.getFloat32(108, little));
   const kind = view.getInt16(70, little);
-  const readers: Record<number, [number, (at: number) => number]> = {
-    2: [1, (at) => view.getUint8(at)],
-    256: [1, (at) => view.getInt8(at)],
-    4: [2, (at) => view.getInt16(at, little)],
-    512: [2, (at) => view.getUint16(at, little)],
-    8: [4, (at) => view.getInt32(at, little)],
-  };
-  const reader = readers[kind];
+  const reader = WHOLE.includes(kind) ? READERS[kind] : undefined;
   if (!reader) throw new Error(`a mask of NIfTI type ${kind} is not read`);
   const [size, volumes] = [nx * ny * nz, volumesOf(bytes)];
   if (volumes === 1 && kind === UINT8) return bytes.slice(start, start + size);
-  const value = (at: number): number => reader[1](start + at * reader[0]);
+  const value = (at: number): number => reader[1](view, start + at * reader[0], little);
   if (volumes === 1) return Uint8Array.from({ length: size }, (_, at) => value(at));
   const made = new Uint8Array(size);
   for (let k = 0; k < volumes; k++) for (let at = 0; at < size; at++) if (value(k * size + at)) made[at] = k + 1;
@@ -113,15 +141,40 @@ function nativePlaces(dims: Triple, perm: Perm): { size: Triple; start: number; 
 function reordered(from: Uint8Array, dims: Triple, perm: Perm, toRas: boolean): Uint8Array<ArrayBuffer> {
   const { size, start, steps } = nativePlaces(dims, perm);
   const made = new Uint8Array(from.length);
+  const [nx, ny, nz] = size;
+  const [sx, sy, sz] = steps;
+  if (sx === 1 && sy === nx && start === 0 && sz === nx * ny) {
+    made.set(from);
+    return made;
+  }
   let ras = 0;
-  for (let z = 0; z < size[2]; z++)
-    for (let y = 0; y < size[1]; y++)
-      for (let x = 0; x < size[0]; x++, ras++) {
-        const native = start + x * steps[0] + y * steps[1] + z * steps[2];
+  for (let z = 0; z < nz; z++)
+    for (let y = 0; y < ny; y++) {
+      let native = start + y * sy + z * sz;
+      for (let x = 0; x < nx; x++, ras++, native += sx) {
         if (toRas) made[ras] = from[native] as number;
         else made[native] = from[ras] as number;
       }
+    }
   return made;
+}
+
+/** How many samples of a label (any, when 0) of a RAS-ordered array lie on each slice across native z. */
+export function countAcross(labels: Uint8Array, dims: Triple, perm: Perm, label: number): number[] {
+  const { size } = nativePlaces(dims, perm);
+  const axis = perm.findIndex((p) => Math.abs(p) === 3);
+  const counts = new Uint32Array(size[axis] as number);
+  let at = 0;
+  for (let z = 0; z < size[2]; z++)
+    for (let y = 0; y < size[1]; y++)
+      for (let x = 0; x < size[0]; x++, at++) {
+        const value = labels[at] as number;
+        if (value === 0 || (label !== 0 && value !== label)) continue;
+        const place = axis === 2 ? z : axis === 1 ? y : x;
+        counts[place] = (counts[place] as number) + 1;
+      }
+  const told = [...counts];
+  return (perm[axis] as number) < 0 ? told.reverse() : told;
 }
 
 export const toRas = (labels: Uint8Array, dims: Triple, perm: Perm): Uint8Array<ArrayBuffer> => reordered(labels, dims, perm, true);

@@ -1,5 +1,6 @@
 /** Pure helpers of the worklist: the order of rows and how facts are said. */
 import type { Row } from "./types";
+import { type Word, word } from "./words";
 
 /** The most urgent first; of equal urgency the one that has waited longest; then by id, so that the order never flickers. */
 export function byUrgency(a: Row, b: Row): number {
@@ -26,9 +27,20 @@ export function dicomDate(date: string | null | undefined): string {
 export function waited(since: number | null, now: number): string {
   if (since === null) return "";
   const minutes = Math.max(0, Math.round((now - since) / 60));
-  if (minutes < 60) return `${minutes} min`;
-  return minutes < 48 * 60 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} d`;
+  if (minutes < 60) return word("minutesAgo", { n: minutes });
+  return minutes < 48 * 60 ? word("hoursAgo", { n: Math.round(minutes / 60) }) : word("daysAgo", { n: Math.round(minutes / 1440) });
 }
+
+const SPANS: Record<string, Word> = { Y: "years", M: "months", W: "weeks", D: "days" };
+
+/** An age as DICOM writes it ("065Y", "006M"; PS3.5, AS) or a bare number of years; other texts as they are. */
+export function aged(age: string | number | null | undefined): string {
+  const found = /^0*(\d+)([YMWD]?)$/.exec(String(age ?? "").trim());
+  return found ? word(SPANS[found[2] || "Y"] as Word, { n: found[1] as string }) : String(age ?? "");
+}
+
+/** Sex of the patient (PS3.3 C.7.1.1: F, M, O); other texts as they are. */
+export const sexOf = (sex: string | null | undefined): string => (sex && /^[FMO]$/.test(sex) ? word(`sex_${sex}` as Word) : (sex ?? ""));
 
 /** A probability as per cent; 0 and 100 are never claimed. */
 export function percent(p: number | null | undefined): string {

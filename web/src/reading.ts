@@ -16,6 +16,7 @@ export class Reading {
   private beside: Stage | null = null;
   private priors: Row[] = [];
   private priorButton: HTMLButtonElement | null = null;
+  private noPrior: HTMLElement | null = null;
   form: DecisionForm | null = null;
   private state: State = "pending";
   private readonly badge = h("span", { class: "badge", text: () => word(`state_${this.state}`) });
@@ -60,7 +61,7 @@ export class Reading {
     const to = (id: string | null): string | null => (id === null ? null : `#/f/${encodeURIComponent(id)}`);
     this.priorButton = h("button", {
       class: "prior",
-      disabled: true,
+      hidden: true,
       text: () => this.priorWord(),
       onclick: () => void this.togglePrior(),
     });
@@ -68,12 +69,13 @@ export class Reading {
     for (const way of [this.way(to(this.neighbours.previous), "previous"), this.way(to(this.neighbours.next), "next")])
       if (way) ways.append(way);
     const top = h("div", { class: "top" }, patientLine(finding), this.badge, ways);
-    const priorBar = h("div", { class: "priorbar" }, h("h2", { text: () => word("prior") }), this.priorButton);
+    this.noPrior = h("p", { class: "small", text: () => word("noPrior") });
+    const priorBar = h("div", { class: "priorbar" }, h("h2", { text: () => word("prior") }), this.priorButton, this.noPrior);
     clear(this.stages, this.stage.root);
     const side = h(
       "aside",
       { class: "side", label: () => word("finding") },
-      answerPanel(finding),
+      answerPanel(finding, (box) => this.stage?.visit(box)),
       this.form.root,
       h("section", { class: "panel" }, priorBar),
     );
@@ -108,7 +110,8 @@ export class Reading {
     }
     const first = this.priors[0];
     if (!first || !this.priorButton) return;
-    this.priorButton.disabled = false;
+    this.priorButton.hidden = false;
+    this.noPrior?.remove();
     this.priorButton.textContent = this.priorWord();
     const label = [labels(first.label), percent(first.probability)].filter(Boolean).join(" ");
     this.priorButton.after(h("p", { class: "small", text: () => word("priorOf", { date: dicomDate(first.study_date) || "?", label }) }));
@@ -140,7 +143,7 @@ export class Reading {
   }
 
   private priorWord(): string {
-    return word(!this.priors.length ? "noPrior" : this.beside ? "hidePrior" : "showPrior");
+    return word(this.beside ? "hidePrior" : "showPrior");
   }
 
   /** Both studies scroll together. */

@@ -1,6 +1,7 @@
 /** The viewer with its tools: windows, planes, overlays with opacity, caption; and a picture where volumes cannot be shown. */
 import * as api from "./api";
 import { BoxLayer } from "./boxlayer";
+import { colour } from "./colours";
 import { current } from "./current";
 import { clear, h } from "./dom";
 import { figure, percent } from "./order";
@@ -18,6 +19,7 @@ export class Stage {
   readonly host = h("div", { class: "canvas", role: "group", label: () => word("viewerHelp") });
   private readonly caption = h("figcaption", { class: "small" });
   private readonly tools = h("div", { class: "tools" });
+  private readonly legend = h("ul", { class: "legend", label: () => word("legend") });
   viewer: Viewer | null = null;
   boxes: BoxLayer | null = null;
   private readonly shown: Record<Overlay, { on: boolean; opacity: number; set?: (on: boolean) => void }> = {
@@ -29,7 +31,7 @@ export class Stage {
   private planeButtons: HTMLButtonElement[] = [];
 
   constructor(readonly finding: Finding) {
-    this.root.append(this.tools, this.host, this.caption);
+    this.root.append(this.tools, this.host, h("div", { class: "below" }, this.caption, this.legend));
   }
 
   /** Load and show; `root` must lie in the document. Never throws: what cannot be shown is said in its place. */
@@ -62,11 +64,44 @@ export class Stage {
     this.setBoxes(current(this.finding).boxes);
     viewer.drawnAgain.push(() => this.describe());
     this.toolbar(viewer);
+    this.explain(viewer);
     for (const overlay of ["mask", "boxes", "heat"] as const) this.apply(overlay);
     viewer.setWindow("auto");
     this.markPlane();
+    this.open(viewer);
     viewer.redraw();
     this.host.dataset.ready = "";
+  }
+
+  /** Begin where something is marked: at the surest box, or where the mask is largest when the middle slice has none of it. */
+  private open(viewer: Viewer): void {
+    const boxes = current(this.finding).boxes;
+    const first = boxes.reduce<Box | null>((best, each) => ((each.score ?? 0) > (best?.score ?? -1) ? each : best), null);
+    if (first) this.visit(first);
+    else viewer.findMask();
+  }
+
+  /** Show the slices through the middle of a box. */
+  visit(box: Box): void {
+    const { low, high } = fromArray(box.box);
+    this.viewer?.goTo(low.map((value, axis) => (value + (high[axis] as number)) / 2));
+  }
+
+  /** Which colour stands for what; a structure's name shows the slice with most of it. */
+  private explain(viewer: Viewer): void {
+    const { kind, classes } = this.finding.model;
+    if (kind !== "mask" && (kind !== "boxes" || classes.length < 2)) return;
+    const items = classes.map((name, n) => {
+      const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
+      swatch.style.background = colour(n);
+      const title = () => word("legendGo", { name });
+      const item =
+        kind === "mask"
+          ? h("button", { class: "quiet", title, onclick: () => viewer.findMask(n + 1) }, swatch, name)
+          : h("span", {}, swatch, name);
+      return h("li", {}, item);
+    });
+    clear(this.legend, ...items);
   }
 
   private async instead(why: Word): Promise<void> {
@@ -195,7 +230,8 @@ export class Stage {
     if (!this.viewer) return;
     const place = this.viewer.place();
     const { low, high } = this.viewer.shown();
-    const range = this.viewer.coloured ? "" : `${figure(low)} … ${figure(high)}`;
+    const unit = this.finding.modality === "CT" ? " HU" : "";
+    const range = this.viewer.coloured ? "" : word("values", { low: figure(low), high: figure(high), unit });
     this.caption.textContent = [place ? word("slice", place) : "", range].filter(Boolean).join(" · ");
   }
 

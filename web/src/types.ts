@@ -104,7 +104,7 @@ export interface Decision {
 
 export interface Me {
   name: string;
-  role: string;
+  role: "reader" | "admin" | "node";
   models: string[];
   version: string;
 }
@@ -114,6 +114,7 @@ export interface Aside {
   id: string;
   model: string;
   error: string | null;
+  reason?: Said | null;
 }
 
 /** A job; the answer to an upload names all that were entered, one a series, and no state yet. */
@@ -121,5 +122,6 @@ export interface Progress {
   id: string;
   state?: string;
   error?: string | null;
+  reason?: Said | null;
   jobs?: { id: string }[];
 }

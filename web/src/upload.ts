@@ -2,7 +2,7 @@
 import * as api from "./api";
 import { clear, h } from "./dom";
 import type { Progress } from "./types";
-import { word } from "./words";
+import { spoken, word } from "./words";
 
 const ASK_MS = 700;
 const ENDED = ["done", "aside", "failed"];
@@ -50,7 +50,7 @@ export class UploadPanel {
     try {
       const entered = await sending.done;
       const ended = await Promise.all((entered.jobs ?? [entered]).map((job) => this.wait(job)));
-      for (const each of ended) if (each.state !== "done") throw new Error(each.error ?? each.state);
+      for (const each of ended) if (each.state !== "done") throw new Error(each.reason ? spoken(each.reason) : (each.error ?? each.state));
       this.told(ended[0] ?? entered);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);

@@ -21,6 +21,9 @@ export function hasWebgl2(): boolean {
   return document.createElement("canvas").getContext("webgl2") !== null;
 }
 
+/** Let the page answer to keys and draw before the next long step. */
+const breath = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
+
 /** What is shown: files as the service gave them, and whether the study is a picture (two spatial axes). */
 export interface Material {
   image: ArrayBuffer;
@@ -41,6 +44,7 @@ export class Viewer {
   private loaded: Uint8Array | null = null;
   private robust: Range | null = null;
   private heatShown = 0;
+  private undoable = false;
 
   private constructor(readonly flat: boolean) {
     this.nv = new Niivue({
@@ -60,6 +64,8 @@ export class Viewer {
       clipPlaneHotKey: "",
       viewModeHotKey: "",
       loadingText: "",
+      fontColor: [0.92, 0.95, 1, 1],
+      fontMinPx: 18,
       maxDrawUndoBitmaps: 32,
       logLevel: "warn",
     });
@@ -77,21 +83,27 @@ export class Viewer {
   }
 
   private async load(material: Material): Promise<void> {
-    this.nv.addVolume(await this.volume("image.nii", material.image, "gray", 1));
+    // Before there is a volume: a change of these colours draws it into its texture again.
+    this.palette();
+    this.nv.addVolume(await this.volume("image.nii", material.image, "gray", 1, true));
+    await breath();
     if (material.heat) this.nv.addVolume(await this.volume("heat.nii", material.heat, "inferno", 0));
     if (material.mask) {
       const mask = await nifti.plainBytes(material.mask);
       this.overlapping = nifti.volumesOf(mask) > 1;
       this.loaded = nifti.labelsOf(mask);
-      this.setLabels(this.loaded);
+      await breath();
+      await this.setLabels(this.loaded);
     }
     this.hook();
     this.setPlane(this.flat ? "axial" : this.acquired());
   }
 
-  private async volume(name: string, file: ArrayBuffer, colormap: string, opacity: number): Promise<NVImage> {
+  private async volume(name: string, file: ArrayBuffer, colormap: string, opacity: number, windowed = false): Promise<NVImage> {
     const bytes = await nifti.plainBytes(file);
     const shown = this.flat ? nifti.asStored(bytes) : bytes;
+    // NiiVue takes the window from the header; it would go through every sample twice to guess one.
+    if (windowed) this.robust = nifti.windowIn(shown);
     return NVImage.loadFromUrl({ url: name, name, buffer: shown.buffer, colormap, opacity });
   }
 
@@ -163,7 +175,7 @@ export class Viewer {
     this.robust ??= robustOf((image.img ?? []) as ArrayLike<number>, image.hdr?.scl_slope || 1, image.hdr?.scl_inter ?? 0);
     const robust = this.robust;
     const range = rangeOf(name, robust, { low: image.global_min ?? 0, high: image.global_max ?? 1 });
-    if (!this.coloured) {
+    if (!this.coloured && (image.cal_min !== range.low || image.cal_max !== range.high)) {
       image.cal_min = range.low;
       image.cal_max = range.high;
       this.nv.updateGLVolume();
@@ -182,6 +194,18 @@ export class Viewer {
     const axis = AXES[KINDS[this.plane]]?.[2];
     const n = axis === undefined ? 1 : (this.image.dimsRAS?.[axis + 1] ?? 1);
     return axis === undefined || n < 2 ? null : { k: Math.min(n, Math.floor((this.cross()[axis] as number) * n) + 1), n };
+  }
+
+  /** Show the slice (across native z) with most of a label; of any label, only where the slice shown has none. */
+  findMask(label = 0): void {
+    const { dims, perm } = this.space();
+    if (!this.nv.drawBitmap || dims[2] < 2) return;
+    const counts = nifti.countAcross(this.nv.drawBitmap, dims, perm, label);
+    const axis = perm.findIndex((p) => Math.abs(p) === 3);
+    const now = Math.floor(toNativeAt(this.space(), axis, this.cross()[axis] as number));
+    const most = counts.indexOf(Math.max(...counts));
+    if (!counts[most] || (label === 0 && counts[now])) return;
+    this.goTo([...this.here().slice(0, 2), most + 0.5]);
   }
 
   /** Put the crosshair on a native point, so that its slices are shown. */
@@ -216,14 +240,25 @@ export class Viewer {
   }
 
   /** Labels in native order become the drawing, which can be edited. */
-  setLabels(labels: Uint8Array): void {
+  private async setLabels(labels: Uint8Array): Promise<void> {
     const { dims, perm } = this.space();
     if (labels.length !== dims[0] * dims[1] * dims[2]) throw new Error("the mask has another shape than the image");
-    this.palette();
-    this.nv.createEmptyDrawing();
-    this.nv.drawBitmap?.set(nifti.toRas(labels, dims, perm));
-    this.nv.drawAddUndoBitmap();
+    this.emptyDrawing();
+    await breath();
+    this.nv.drawBitmap = nifti.toRas(labels, dims, perm);
+    await breath();
     this.nv.refreshDrawing(true);
+  }
+
+  /** A drawing without a sample. NiiVue packs and uploads an empty one at once, and keeps another for a tool that is not offered here: left out. */
+  private emptyDrawing(): void {
+    const { nv } = this;
+    const nothing = { drawAddUndoBitmap: () => undefined, refreshDrawing: () => undefined };
+    Object.assign(nv, nothing);
+    nv.createEmptyDrawing();
+    for (const name of Object.keys(nothing)) Reflect.deleteProperty(nv, name);
+    nv.clickToSegmentGrowingBitmap = null;
+    this.undoable = false;
   }
 
   /** The drawing is now what `restore` goes back to. */
@@ -232,9 +267,9 @@ export class Viewer {
   }
 
   /** The drawing as it was loaded or kept. */
-  restore(): void {
+  async restore(): Promise<void> {
     const { dims } = this.space();
-    this.setLabels(this.loaded ?? new Uint8Array(dims[0] * dims[1] * dims[2]));
+    await this.setLabels(this.loaded ?? new Uint8Array(dims[0] * dims[1] * dims[2]));
   }
 
   /** Labels in native order as they are drawn now; null where there is no drawing. */
@@ -252,10 +287,11 @@ export class Viewer {
 
   /** A pen of that label (0 erases); null puts the pen away. */
   setPen(label: number | null, size = 1): void {
-    if (label !== null && !this.nv.drawBitmap) {
-      this.palette();
-      this.nv.createEmptyDrawing();
+    if (label !== null && !this.nv.drawBitmap) this.emptyDrawing();
+    if (label !== null && !this.undoable) {
+      // What undo goes back to is packed only when somebody begins to draw.
       this.nv.drawAddUndoBitmap();
+      this.undoable = true;
     }
     this.nv.opts.penSize = size;
     this.nv.setPenValue(label ?? 0, false);

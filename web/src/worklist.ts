@@ -5,7 +5,7 @@ import { byUrgency, dicomDate, labels, percent, personName, waited } from "./ord
 import { language } from "./prefs";
 import type { Row, State } from "./types";
 import { UploadPanel } from "./upload";
-import { word } from "./words";
+import { spoken, word } from "./words";
 
 const STATES: readonly (State | "")[] = ["pending", "", "accepted", "corrected", "rejected", "refused"];
 const FRESH_MS = 5000;
@@ -82,7 +82,9 @@ export class Worklist {
   private async showAside(): Promise<void> {
     const jobs = await api.aside();
     const open = this.aside.querySelector("details")?.open ?? false;
-    const items = jobs.map((job) => h("li", { text: () => word("asideOne", { model: job.model, why: job.error ?? "?" }) }));
+    const items = jobs.map((job) =>
+      h("li", { text: () => word("asideOne", { model: job.model, why: job.reason ? spoken(job.reason) : (job.error ?? "?") }) }),
+    );
     const told = h(
       "details",
       { open },

@@ -1,7 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { sentence } from "../src/api";
-import { byUrgency, dicomDate, figure, labels, percent, personName, unitOf, waited } from "../src/order";
-import type { Row } from "../src/types";
+import { figureOf, grouped, nameOf } from "../src/measurements";
+import { aged, byUrgency, dicomDate, figure, labels, percent, personName, sexOf, unitOf, waited } from "../src/order";
+import { setLanguage } from "../src/prefs";
+import type { Measurement, Row } from "../src/types";
 import { rangeOf, robustOf, windowsFor } from "../src/windows";
 import { everyWord, gapsOf } from "../src/words";
 
@@ -68,6 +70,69 @@ describe("words", () => {
     expect(en.trim()).not.toBe("");
     expect(zh.trim()).not.toBe("");
     expect(gapsOf(zh)).toEqual(gapsOf(en));
+  });
+});
+
+describe("measurements", () => {
+  const of = (name: string, value: number, unit: string, owner = "lesion"): Measurement => ({ name, value, unit, class: owner });
+  const all = [
+    of("size", 21034.5, "number"),
+    of("intensity_mean", -812.4, "number"),
+    of("longest_diameter_3d_mm", 31.26, "mm"),
+    of("volume_mm3", 21034.5, "mm3"),
+    of("largest_size", 640, "number"),
+    of("area_pixel2", 12, "pixel2", "scar"),
+    of("surest", 0.88, "probability", "nodule"),
+  ];
+  const said = (place: number, modality = "MR"): string => figureOf(all[place] as Measurement, { measurements: all, modality });
+
+  it("are said with names and units", () => {
+    expect(all.map(nameOf).slice(0, 4)).toEqual(["Size", "Mean value", "Longest diameter in any direction", "Volume"]);
+    expect([said(1), said(1, "CT"), said(2), said(3), said(4), said(5), said(6)]).toEqual([
+      "-812",
+      "-812 HU",
+      "31.3 mm",
+      "21 mL",
+      "640 mm³",
+      "12 pixel²",
+      "88 %",
+    ]);
+    expect(nameOf(of("ejection_fraction", 1, "1"))).toBe("ejection fraction");
+  });
+
+  it("stand by class, the usual ones first, nothing twice", () => {
+    const [lesion, scar] = grouped(all);
+    expect(lesion?.class).toBe("lesion");
+    expect(lesion?.first.map((each) => each.name)).toEqual(["volume_mm3", "longest_diameter_3d_mm"]);
+    expect(lesion?.further.map((each) => each.name)).toEqual(["intensity_mean", "largest_size"]);
+    expect(scar?.first).toHaveLength(1);
+  });
+
+  it("and people are told in Chinese too", () => {
+    vi.stubGlobal("document", { documentElement: {} });
+    setLanguage("zh");
+    expect([
+      nameOf(of("median_pixel", 3, "pixel")),
+      figureOf(of("median_pixel", 3, "pixel"), { measurements: [], modality: "DX" }),
+    ]).toEqual(["最长边的中位数", "3 像素"]);
+    expect([aged("065Y"), aged(54), aged("006M"), aged("old"), aged(null), sexOf("F"), sexOf("X"), waited(0, 120)]).toEqual([
+      "65 岁",
+      "54 岁",
+      "6 个月",
+      "old",
+      "",
+      "女",
+      "X",
+      "2 分钟",
+    ]);
+    expect(sentence({ detail: "请求过大", expected: "最多 3", got: "5", do: "请分批发送" }, "?")).toBe(
+      "请求过大：应为最多 3，实为 5；请分批发送",
+    );
+  });
+  afterEach(() => {
+    vi.stubGlobal("document", { documentElement: {} });
+    setLanguage("en");
+    vi.unstubAllGlobals();
   });
 });
 

@@ -1,5 +1,18 @@
 import { describe, expect, it } from "vitest";
-import { asStored, dimsOf, gzipped, labelsOf, maskFile, type Perm, plainBytes, toNative, toRas, volumesOf } from "../src/nifti";
+import {
+  asStored,
+  countAcross,
+  dimsOf,
+  gzipped,
+  labelsOf,
+  maskFile,
+  type Perm,
+  plainBytes,
+  toNative,
+  toRas,
+  volumesOf,
+  windowIn,
+} from "../src/nifti";
 
 const LABELS = Uint8Array.from({ length: 2 * 3 * 4 }, (_, n) => n % 5);
 
@@ -50,6 +63,28 @@ describe("order of axes", () => {
     // RAS x runs along native y.
     expect([...toRas(Uint8Array.from([0, 0, 7, 0, 0, 0]), [2, 3, 1], [2, 1, 3])]).toEqual([0, 7, 0, 0, 0, 0]);
   });
+});
+
+it.each([[1, 2, 3] as Perm, [1, 2, -3] as Perm, [3, -1, 2] as Perm])("counts labels across native z by %s %s %s", (...perm) => {
+  const [dims, labels] = [[2, 3, 4] as const, new Uint8Array(24)];
+  labels.fill(2, 6, 9);
+  labels[23] = 1;
+  const ras = toRas(labels, dims, perm as unknown as Perm);
+  expect(countAcross(ras, dims, perm as unknown as Perm, 0)).toEqual([0, 3, 0, 1]);
+  expect(countAcross(ras, dims, perm as unknown as Perm, 1)).toEqual([0, 0, 0, 1]);
+});
+
+it("writes a window into the header that leaves out one per cent at either end", () => {
+  const file = new Uint8Array(352 + 2 * 1001);
+  file.set(maskFile(new Uint8Array(0), [1001, 1, 1]).slice(0, 352));
+  const view = new DataView(file.buffer);
+  view.setInt16(70, 4, true);
+  view.setFloat32(112, 2, true);
+  view.setFloat32(116, -5, true);
+  for (let n = 0; n < 1001; n++) view.setInt16(352 + 2 * n, n, true);
+  expect(windowIn(file)).toEqual({ low: 15, high: 1975 });
+  expect([view.getFloat32(128, true), view.getFloat32(124, true)]).toEqual([15, 1975]);
+  expect(windowIn(maskFile(new Uint8Array(8), [2, 2, 2]))).toBeNull();
 });
 
 it("shows a picture as it is stored: columns to the patient's left, rows to the back", () => {

@@ -168,6 +168,9 @@ def test_overlays_are_switched_off(shown: Ward) -> None:
         plain = page_browser.shot(page, "mask-off")[int(y), int(x)].astype(int)
         assert np.ptp(coloured) > 20 and np.ptp(plain) <= 2
         assert not page.locator("[data-overlay=mask]").is_checked()
+        assert page.locator(".legend li").all_inner_texts() == ["right lung", "left lung", "nodule"]
+        page.locator(".legend button", has_text="nodule").click()
+        assert "Slice 9 of 24" in page.locator("figcaption").inner_text()  # the first of those where the larger nodule is
         page.keyboard.press("4")
         page_browser.keep(page, "planes")
         page.keyboard.press("5")
@@ -179,12 +182,15 @@ def test_the_wheel_and_the_arrows_go_through_the_slices(shown: Ward) -> None:
     with page_browser.opened(shown.browser) as page:
         shown.read(page, "boxes")
         caption = page.locator("figcaption")
-        assert "Slice 13 of 24" in caption.inner_text()
+        assert "Slice 12 of 24" in caption.inner_text()  # through the surest box
+        page.get_by_role("button", name="2 mass").click()
+        assert "Slice 17 of 24" in caption.inner_text()
+        page.get_by_role("button", name="1 nodule · 88 % · 12 × 12 × 15 mm").click()
         page.keyboard.press("ArrowUp")
-        assert "Slice 14 of 24" in caption.inner_text()
+        assert "Slice 13 of 24" in caption.inner_text()
         page.locator(".canvas canvas").hover()
         page.mouse.wheel(0, -100)
-        page.locator("figcaption", has_text="Slice 13 of 24").or_(page.locator("figcaption", has_text="Slice 15 of 24")).wait_for()
+        page.locator("figcaption", has_text="Slice 12 of 24").or_(page.locator("figcaption", has_text="Slice 14 of 24")).wait_for()
 
 
 def test_prior_study_heat_map_and_interval(shown: Ward) -> None:

@@ -49,12 +49,23 @@ def test_no_serious_violation_of_accessibility(shown: Ward, tmp_path: Any, schem
 def test_what_no_model_could_read_is_told(ward: Ward) -> None:
     store = ward.hospital.store
     job = ward.hospital.job("1.2.826.99", page_site.document(study_uid="1.9"))
-    store.set_aside(job, "the series has 3 slices, expected at least 8")
+    store.set_aside(job, "the model's process died twice with this job")
     with page_browser.opened(ward.browser) as page:
         page.goto(ward.url)
-        page.get_by_text("1 series could not be read").click()
-        assert "Model films: the series has 3 slices" in page.locator(".aside li").inner_text()
-        assert page.title() == "Vesalius: Worklist"
+        page.get_by_text("Series that could not be read, for the administrator: 1").click()
+        assert "Model films: the model's process died twice" in page.locator(".aside li").inner_text()
+        page.get_by_role("button", name="中文").click()
+        page.locator(".aside li", has_text="模型 films：模型进程因此任务两次终止").wait_for()
+        assert page.title() == "Vesalius: 工作列表"
+
+
+def test_errors_come_in_the_language_of_the_page(ward: Ward) -> None:
+    with page_browser.opened(ward.browser, locale="zh-CN") as page:
+        ward.read(page, "colour")
+        ward.hospital.store.decide(ward.ids["colour"], "colleague", "accept", "")
+        page.expected = ["409"]
+        page.keyboard.press("a")
+        page.get_by_role("alert").filter(has_text="其间已有他人对此结果作出决定；请重新打开，查看该决定后再作决定").wait_for()
 
 
 def test_a_narrow_screen_shows_everything_in_one_column(shown: Ward) -> None:
