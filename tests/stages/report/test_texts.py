@@ -15,7 +15,8 @@ FOLDER = Path(texts.__file__).parent
 CODE = "\n".join(path.read_text("utf-8") for path in [*FOLDER.glob("*.py"), FOLDER / "template.html"])
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CODED = ("metric", "baseline", "kind", "split", "section", "role", "method", "severity", "layout", "rule", "legend", "h", "ask", "gain", "cap", "axis", "env",
-         "col", "note", "fact", "use", "doubt", "unit", "boxfact", "leak", "view", "verdict", "sites", "attention", "explanations", "warrant", "fitfor")
+         "col", "note", "fact", "use", "doubt", "unit", "boxfact", "leak", "view", "verdict", "sites", "attention", "explanations", "warrant", "fitfor",
+         "decision", "value", "part", "step")
 NAMED = tuple(f"{group}." for group in CODED)
 """Groups whose keys are put together in the code."""
 

@@ -9,6 +9,7 @@ from vesalius.stages.report import charts, tables
 from vesalius.stages.report.charts import Figure
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.pictured import ROLES, Group, labelled_case, pictured
+from vesalius.stages.report.reasons import reason
 from vesalius.stages.report.summary import classes_of, data_size_notes, gain_sentence
 from vesalius.stages.report.tables import Table
 from vesalius.stages.report.texts import Both, name_of, same, say
@@ -77,7 +78,7 @@ def data(facts: RunFacts, *more: Table | None) -> Section:
         return section("data", "audit.json", [], [])
     lead = [say("audit.lead", n=f"{audit.get('n_images', 0):,}", p=f"{audit.get('n_patients', 0):,}", layout=name_of("layout", str(audit.get("layout", "–"))))]
     if audit.get("patient_evidence"):
-        lead.append(say("audit.evidence", evidence=str(audit["patient_evidence"]).rstrip(". 。")))
+        lead.append(say("audit.evidence", evidence=reason(str(audit["patient_evidence"]).rstrip(". 。"))))
     issues = tables.issues(facts)
     return section("data", "audit.json", [], [tables.audited(facts), *more, issues], lead if issues else [*lead, say("audit.clean")], has_file=True)
 
@@ -86,7 +87,7 @@ def split(facts: RunFacts) -> Section:
     lead = []
     if facts.cohort is not None and "excluded_because" in facts.cohort:
         why = facts.cohort.loc[facts.cohort["split"] == "excluded", "excluded_because"].fillna("–").astype(str).value_counts()
-        lead = [say("excluded", n=f"{n:,}", why=reason) for reason, n in list(why.items())[:10]]
+        lead = [say("excluded", n=f"{n:,}", why=reason(str(told))) for told, n in list(why.items())[:10]]
     return section("split", "cohort.parquet", [], [tables.labels(facts)], lead, has_file=facts.cohort is not None)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from vesalius.core.target import TargetSpec
 from vesalius.stages.report.boxfacts import n_images, tally
 from vesalius.stages.report.facts import LOWER_IS_BETTER, PARTS, RunFacts
+from vesalius.stages.report.reasons import noted
 from vesalius.stages.report.texts import Both, name_of, same, say, worded
 
 SHOWN_CLASSES = 12
@@ -203,19 +204,15 @@ def banners(facts: RunFacts) -> list[Both]:
     return found
 
 
-def _note(note: dict[str, Any]) -> Both:
-    return Both(note["en"], note.get("zh") or note["en"])
-
-
 def data_size_notes(facts: RunFacts) -> list[Both]:
     """Whether more patients would help, in words; they stand beside the curve."""
-    return [_note(note) for note in facts.metrics.get("notes", []) if note.get("code", "").startswith(DATA_SIZE_NOTES)]
+    return [noted(note) for note in facts.metrics.get("notes", []) if note.get("code", "").startswith(DATA_SIZE_NOTES)]
 
 
 def notes(facts: RunFacts) -> list[Both]:
     """What a reader must keep in mind: the run's own notes, then what the report adds; each once."""
     found = [*facts.audit.get("split", {}).get("notes", []), *facts.metrics.get("notes", [])]
-    said = [_note(note) for note in found if not note.get("code", "").startswith(DATA_SIZE_NOTES)]
+    said = [noted(note) for note in found if not note.get("code", "").startswith(DATA_SIZE_NOTES)]
     if facts.audit and not facts.audit.get("patient_known", True):
         said.append(say("warn.patient"))
     if (facts.metrics.get("looks_at_test") or 0) > 1:

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from vesalius.core.target import MARKED, SEPARATOR, missing, text_of
+from vesalius.stages.report.decisions import value_of_decision
 from vesalius.stages.report.facts import PARTS, RunFacts
+from vesalius.stages.report.reasons import noted, reason
 from vesalius.stages.report.summary import number, with_interval
-from vesalius.stages.report.texts import Both, name_of, same, say, worded
+from vesalius.stages.report.texts import TEXTS, Both, name_of, same, say, worded
 
 MOST_ROWS = 60
 MOST_FIGURES = 7
@@ -24,11 +26,12 @@ CONFUSION_CLASSES = 30
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and the share in [0, 1] that shades it (None: unshaded)."""
+    """A text, and the share in [0, 1] that shades it (None: unshaded); ``code`` is what the files call it, written small below."""
 
     text: Both
     share: float | None = None
     style: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,14 +168,14 @@ def issues(facts: RunFacts) -> Table | None:
     if not found:
         return None
     grave = sorted(found, key=lambda issue: ("error", "warning", "info").index(issue.get("severity", "info")))
-    rows = [_issue(issue) for issue in grave[:MOST_ROWS]]
+    rows = [_issue(issue, str(facts.audit.get("patient_evidence") or "")) for issue in grave[:MOST_ROWS]]
     return table("issues", say("audit.issues"), map(say, ("col.kind", "col.what", "col.n", "col.files")), rows, numeric=False)
 
 
-def _issue(issue: dict[str, Any]) -> tuple[Cell, ...]:
+def _issue(issue: dict[str, Any], evidence: str) -> tuple[Cell, ...]:
     severity, files = issue.get("severity", "info"), issue.get("files", [])
     shown = ", ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
-    what = Both(issue["en"], issue.get("zh") or issue["en"])
+    what = noted(issue, evidence)
     return Cell(name_of("severity", severity), None, severity), Cell(what), Cell(same(issue.get("n", len(files)))), Cell(same(shown), None, "path")
 
 
@@ -189,7 +192,9 @@ def audited(facts: RunFacts) -> Table | None:
 
 
 def _counts(found: dict[str, Any] | None) -> Both:
-    return same(", ".join(f"{name} ({n:,})" if isinstance(n, int) else f"{name} ({n})" for name, n in (found or {}).items()))
+    """Each kind with its number; the words of kinds that have Chinese ones are in both languages."""
+    shown = [(reason(str(name)), f"{n:,}" if isinstance(n, int) else str(n)) for name, n in (found or {}).items()]
+    return Both(", ".join(f"{name.en} ({n})" for name, n in shown), ", ".join(f"{name.zh} ({n})" for name, n in shown))
 
 
 def _duplicates(audit: dict[str, Any]) -> Both:
@@ -204,17 +209,14 @@ def plan(facts: RunFacts) -> list[tuple[Both, Table]]:
     head = tuple(map(say, ("col.name", "col.value", "col.reason")))
     made = []
     for section, part in facts.plan.sections.items() if facts.plan else ():
-        rows = [(same(name), same(_plain(d.value)), same(d.reason)) for name, d in part.items()]
+        rows = [(_named(name), value_of_decision(name, d.value), reason(d.reason)) for name, d in part.items()]
         made.append((name_of("section", section), table(f"plan-{section}", name_of("section", section), head, rows, numeric=False)))
     return made
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_plain, value)) or "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} = {_plain(v)}" for k, v in value.items()) or "–"
-    return "–" if value in ("", None) else f"{value:g}" if isinstance(value, float) else str(value)
+def _named(decision: str) -> Cell:
+    """What the decision is, and what ``plan.toml`` calls it."""
+    return Cell(say(f"decision.{decision}"), code=decision) if f"decision.{decision}" in TEXTS else Cell(same(decision))
 
 
 def calibration(facts: RunFacts) -> Table | None:
@@ -243,7 +245,7 @@ def environment(facts: RunFacts) -> Table | None:
         return None
     rows = [(say(f"env.{key}"), same(found[key])) for key in ("seed", "python", "system") if key in found]
     rows += [(same(name), same(v)) for name, v in found.get("versions", {}).items()]
-    rows += [(say("env.seconds", step=step), same(number(s, 1))) for step, s in found.get("seconds", {}).items()]
+    rows += [(say("env.seconds", step=name_of("step", step)), same(number(s, 1))) for step, s in found.get("seconds", {}).items()]
     data = found.get("data_hash") or found.get("data hash")
     seal = facts.audit.get("split", {}).get("seal") or (facts.plan.get("split.seal") if facts.plan else None)
     hashes = (("env.data", data), ("env.seal", seal), ("env.weights", facts.weights_hash))

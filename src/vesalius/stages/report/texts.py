@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-FILES = ("texts.toml", "masks.toml", "boxes.toml", *sorted(path.name for path in Path(__file__).parent.glob("trust*.toml")))
+FILES = ("texts.toml", "masks.toml", "boxes.toml", "decisions.toml", *sorted(path.name for path in Path(__file__).parent.glob("trust*.toml")))
 
 
 class Both(NamedTuple):
