@@ -143,6 +143,7 @@ def test_values_are_words_where_they_are_words() -> None:
     assert value_of_decision("operating_point", "sensitivity 0.95").zh == "灵敏度不低于 0.95" and value_of_decision("target", "mask").zh == "结构分割"
     assert value_of_decision("strides", [[1, 1], [2, 2]]) == ("[1, 1], [2, 2]", "[1, 1], [2, 2]") and value_of_decision("rivals", []).zh == "–"
     assert value_of_decision("augment", {"scale": 0.2, "flat": True}) == ("scale = 0.2, flat = yes", "缩放 = 0.2, 仅层面内 = 是")
+    assert value_of_decision("options", {"stem_stride": [2, 2]}).zh == "首层步幅 = [2, 2]"
 
 
 def test_templates_pair_the_same_facts() -> None:

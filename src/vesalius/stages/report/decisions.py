@@ -16,7 +16,7 @@ def value_of_decision(name: str, value: Any) -> Both:
     ('随机划分', '是', '20')
     """
     if isinstance(value, Mapping):
-        parts = [(name_of("part", key) if f"part.{key}" in TEXTS else same(key), value_of_decision(key, each)) for key, each in value.items()]
+        parts = [(name_of("part", key) if f"part.{key}" in TEXTS else same(key), _inner(key, each)) for key, each in value.items()]
         return _listed([Both(f"{key.en} = {each.en}", f"{key.zh} = {each.zh}") for key, each in parts], lambda each: each)
     if isinstance(value, (list, tuple)):
         return _listed(value, lambda each: _inner(name, each))
