@@ -2,6 +2,7 @@
 import "./base.css";
 import "./worklist.css";
 import "./reading.css";
+import "./findings.css";
 import "./narrow.css";
 import * as api from "./api";
 import { byId, clear, h, live, relive } from "./dom";
