@@ -179,10 +179,10 @@ class Victim:
     def wait(self, chance: random.Random) -> None:
         """Wait for work of a kind that chance chooses, and a moment more: most of the time a real model's process only starts."""
         kind = chance.choice(["service", "reading", "reading", "reading", "sending", "receiving"])
-        deadline = time.monotonic() + (WARM_S if kind == "reading" else PATIENCE_S)
+        deadline = time.monotonic() + (WARM_S if kind in ("reading", "sending") else PATIENCE_S)
         while not self.now.get(kind) and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(chance.uniform(0.0, 0.3))
+        time.sleep(chance.uniform(0.0, 0.3 if kind == "reading" else PACS_S))
 
     def strike(self, chance: random.Random) -> None:
         """Kill it and start it again, or kill its model's process, which it starts again by itself. (Not that twice in a row: a job that was there both
