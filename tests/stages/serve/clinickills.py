@@ -86,12 +86,10 @@ def serve(folder: str, dicom_port: int, pacs_port: int, each: int, real: bool = 
 def _tell(service: Service, real: bool) -> None:
     """What the service is at, for the one who kills, and what it would tell Prometheus."""
     worker = service.engine.workers["lung"] if real else None
-    counts = service.store.counts()
-    jobs = counts["jobs"]
+    jobs = service.store.counts()["jobs"]
     child = worker._child if worker else None
     now = {"waits": sum(jobs.get(state, 0) for state in ("queued", "running", "retry")), "reading": len(worker._sent) if worker else 0,
-           "receiving": service.receiver.backlog, "sending": counts["outgoing"].get("waiting", 0), "model": child.pid if child else 0,
-           "service": os.getpid()}
+           "model": child.pid if child else 0, "service": os.getpid()}
     for name, data in ((NOW, json.dumps(now).encode()), (METRICS, service.engine.metrics.text())):
         part = service.site.folder / f".{name}"
         part.write_bytes(data)
@@ -114,10 +112,11 @@ def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each:
     """
     chance, begun = random.Random(seed), time.monotonic()
     pacs, enough, real = Pacs(delay_s=PACS_S), threading.Event(), model is not None
-    victim = Victim(folder, pacs.port, each, real)
+    traffic: list[Traffic] = []
+    victim = Victim(folder, pacs.port, each, real, {"receive": lambda: any(sender.busy for sender in traffic), "send": lambda: pacs.busy > 0})
     if model is not None:
         model(folder / "model")
-    traffic = [Traffic(victim.port, k, each, enough, victim.is_full) for k in range(senders)]
+    traffic += [Traffic(victim.port, k, each, enough, victim.is_full) for k in range(senders)]
     try:
         victim.start()
         for sender in traffic:
@@ -146,10 +145,14 @@ def campaign(folder: Path, kills: int, *, seed: int = 0, senders: int = 2, each:
 
 
 class Victim:
-    """The service that is killed and started again; ``during`` counts what it had on its hands then, ``models`` the kills of its model's process alone."""
+    """The service that is killed and started again; ``during`` counts what it had on its hands then, ``models`` the kills of its model's process alone.
 
-    def __init__(self, folder: Path, pacs_port: int, each: int, real: bool) -> None:
+    moments: whether its peers wait for its answer (``receive``), or it for the PACS's (``send``).
+    """
+
+    def __init__(self, folder: Path, pacs_port: int, each: int, real: bool, moments: dict[str, Callable[[], bool]]) -> None:
         self.folder, self.real, self.port = folder, real, free_port()
+        self.moments = moments | {"read": lambda: bool(self.now.get("reading")), "idle": lambda: True}
         self.arguments = (str(folder), self.port, pacs_port, each, real)
         self.during: dict[str, int] = {"receive": 0, "read": 0, "send": 0, "idle": 0}
         self.kills, self.models, self._model_last = 0, 0, False
@@ -178,18 +181,18 @@ class Victim:
 
     def wait(self, chance: random.Random) -> None:
         """Wait for work of a kind that chance chooses, and a moment more: most of the time a real model's process only starts."""
-        kind = chance.choice(["service", "reading", "reading", "reading", "sending", "receiving"])
-        deadline = time.monotonic() + (WARM_S if kind in ("reading", "sending") else PATIENCE_S)
-        while not self.now.get(kind) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0.0, 0.3 if kind == "reading" else PACS_S))
+        kind = chance.choice(["idle", "read", "read", "send", "send", "receive", "receive"])
+        deadline = time.monotonic() + WARM_S
+        while not self.moments[kind]() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0.0, {"read": 0.3, "send": PACS_S}.get(kind, 0.002)))
 
     def strike(self, chance: random.Random) -> None:
         """Kill it and start it again, or kill its model's process, which it starts again by itself. (Not that twice in a row: a job that was there both
         times would be set aside as poisoned, as it should.)"""
-        doing = _doing(self.folder)
+        doing = [name for name in ("receive", "read", "send") if self.moments[name]()] or ["idle"] if self.real else _doing(self.folder)
         self.kills += 1
-        self._model_last = self.real and not self._model_last and chance.random() < 0.5 and self._strike_model()
+        self._model_last = self.real and doing == ["read"] and not self._model_last and chance.random() < 0.5 and self._strike_model()
         if not self._model_last:
             self.end()
         for name in doing:
@@ -247,7 +250,7 @@ class Traffic(threading.Thread):
         self.port, self.number, self.each, self.enough = port, number, each, enough
         self.acked: set[str] = set()
         self.series: list[str] = []
-        self.tried = 0
+        self.tried, self.busy = 0, False
 
     def run(self) -> None:
         while not self.enough.is_set():
@@ -269,10 +272,13 @@ class Traffic(threading.Thread):
         with calling(self.port) as assoc:
             while items and assoc.is_established:
                 self.tried += 1
+                self.busy = True
                 try:
                     status = assoc.send_c_store(items[0])
                 except (RuntimeError, ValueError):
                     break
+                finally:
+                    self.busy = False
                 if status.get("Status") != 0:
                     break
                 self.acked.add(str(items[0].SOPInstanceUID))

@@ -186,12 +186,12 @@ def deliver(port: int, items: Sequence[Dataset], **more: Any) -> list[int]:
 
 
 class Pacs:
-    """A peer that keeps what it is sent; ``deliveries`` counts every C-STORE by SOPInstanceUID."""
+    """A peer that keeps what it is sent; ``deliveries`` counts every C-STORE by SOPInstanceUID, ``busy`` those that wait for its answer."""
 
     def __init__(self, port: int = 0, status: int = 0, delay_s: float = 0.0) -> None:
         self.deliveries: dict[str, int] = {}
         self.objects: dict[str, Dataset] = {}
-        self.status, self.asked, self.commit, self.delay_s = status, 0, True, delay_s
+        self.status, self.asked, self.commit, self.delay_s, self.busy = status, 0, True, delay_s, 0
         entity = AE(ae_title="PACS")
         entity.supported_contexts = AllStoragePresentationContexts
         entity.add_supported_context(Verification)
@@ -201,7 +201,9 @@ class Pacs:
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:
+        self.busy += 1
         time.sleep(self.delay_s)
+        self.busy -= 1
         item = event.dataset
         uid = str(item.SOPInstanceUID)
         if not self.status:
