@@ -23,8 +23,9 @@ from typing import Any
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from stages.serve.clinickills import forking, free_port, listens
+from stages.serve.clinickills import forking
 from stages.serve.clinicnode import CT, Models, instance, site_at, until
+from stages.serve.clinictraffic import free_port, listens
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.store import Store
 

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,9 +20,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stages.serve.clinicnode import Models, Pacs, calling, instance, reading, site_at, until
+from stages.serve.clinicnode import Models, Pacs, reading, site_at, until
+from stages.serve.clinictraffic import CANARIES, Traffic, free_port, listens
 from vesalius.stages.serve.run import logged
 from vesalius.stages.serve.service import Service
 from vesalius.stages.serve.site import Limits, Peer, Route
@@ -34,13 +32,10 @@ PATIENCE_S = 10.0
 PRELOADED = ["stages.serve.clinickills"]
 SAID, NOW, METRICS = "said.txt", "now.json", "metrics.txt"
 TELL_S = 0.05
-SIDE = 32
 MOST_WAITING = 3
 """A reading by a real model takes a while: no new series is sent while so many wait."""
 WARM_S = 300.0
 """A model's process imports its libraries anew after each kill, on a busy machine for long."""
-CANARIES = ("Canary", "Kanarienvogel", "p4711kanarie", "19330417", "acc4713kanarie")
-"""In every header that is sent; in nothing that is told."""
 
 
 @dataclass
@@ -236,56 +231,6 @@ def forking() -> Any:
     return context
 
 
-def noise(seed: int) -> bytes:
-    """Samples of an image that a model does not refuse as empty."""
-    return np.random.default_rng(seed).integers(0, 4096, (SIDE, SIDE), np.uint16).tobytes()
-
-
-class Traffic(threading.Thread):
-    """Sends series after series; an instance that was not acknowledged is sent again until it is."""
-
-    def __init__(self, port: int, number: int, each: int, enough: threading.Event, hold: Callable[[], bool]) -> None:
-        super().__init__(daemon=True)
-        self.hold = hold
-        self.port, self.number, self.each, self.enough = port, number, each, enough
-        self.acked: set[str] = set()
-        self.series: list[str] = []
-        self.tried, self.busy = 0, False
-
-    def run(self) -> None:
-        while not self.enough.is_set():
-            if self.hold():
-                time.sleep(0.05)
-                continue
-            name = f"1.2.{self.number + 1}.{len(self.series) + 1}"
-            self.series.append(name)
-            items = [instance(n + 1, series=name, study=name, patient=f"{CANARIES[2]}{name}", side=SIDE, PatientBirthDate=CANARIES[3],
-                              AccessionNumber=CANARIES[4], PixelData=noise(n)) for n in range(self.each)]
-            while items:
-                items = self._send(items)
-
-    def _send(self, items: list[Any]) -> list[Any]:
-        """What is left to send after this association."""
-        if not listens(self.port):
-            time.sleep(0.02)
-            return items
-        with calling(self.port) as assoc:
-            while items and assoc.is_established:
-                self.tried += 1
-                self.busy = True
-                try:
-                    status = assoc.send_c_store(items[0])
-                except (RuntimeError, ValueError):
-                    break
-                finally:
-                    self.busy = False
-                if status.get("Status") != 0:
-                    break
-                self.acked.add(str(items[0].SOPInstanceUID))
-                items = items[1:]
-        return items
-
-
 def _doing(folder: Path) -> list[str]:
     """What the service has on its hands at this moment, for the record."""
     store = Store(f"sqlite:///{folder / 'vesalius.db'}", folder)
@@ -340,17 +285,3 @@ def told_of(folder: Path, store: Store, *more: str) -> list[str]:
     texts["audit"] = json.dumps([asdict(row) for row in store.audit_rows(0, 1_000_000)])
     assert texts["audit"] != "[]" and any(name.startswith("serve.log") for name in texts) and "vesalius_" in texts.get(METRICS, "vesalius_")
     return [f"{name}: {word}" for name, text in texts.items() for word in (*CANARIES, *more) if word.lower() in text.lower()]
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    """Whether somebody listens there."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from stages.serve.clinickills import free_port
 from stages.serve.clinicnode import until
+from stages.serve.clinictraffic import free_port
 
 PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc/plugins"), Path("/usr/local/share/orthanc/plugins"))
 PLUGIN = "libOrthancDicomWeb.so"

@@ -16,8 +16,9 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE, _config
 
-from stages.serve.clinickills import forking, free_port, listens, serve
+from stages.serve.clinickills import forking, serve
 from stages.serve.clinicnode import CT, calling, encoded, in_memory, instance, serving, until
+from stages.serve.clinictraffic import free_port, listens
 from vesalius.stages.serve.node import spool
 from vesalius.stages.serve.node.describe import describe
 from vesalius.stages.serve.node.inbox import Arrival, Inbox, Part

@@ -13,9 +13,9 @@ import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
-from stages.serve.clinickills import free_port
 from stages.serve.clinicnode import Models, instance, site_at, until
 from stages.serve.clinicstandins import mask_model, series, volume
+from stages.serve.clinictraffic import free_port
 from stages.serve.orthanc import Orthanc, running
 from vesalius.core.cohort import Source
 from vesalius.errors import OptionError, RunError
