@@ -57,6 +57,14 @@ def classed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return folder / "job2", read(classes_model(), [film(folder / "a.dcm")], folder / "job2")
 
 
+def test_what_a_killed_process_left_of_the_same_job_is_taken_away(tmp_path: Path) -> None:
+    left, others = [tmp_path / name for name in (".job.1a2b.part", ".job.1a2b.old")], tmp_path / ".job2.1a2b.part"
+    for folder in (*left, others):
+        folder.mkdir()
+    read(classes_model(), [film(tmp_path / "a.dcm")], tmp_path / "job")
+    assert [folder.exists() for folder in (*left, others)] == [False, False, True]
+
+
 def test_a_class_is_told_with_its_patient_and_its_files(classed: tuple[Path, dict[str, Any]]) -> None:
     out, told = classed
     assert told == json.loads((out / "finding.json").read_text("utf-8"))

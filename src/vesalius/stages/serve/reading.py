@@ -5,6 +5,7 @@ What it writes is there as a whole or not at all, and a job that is done again, 
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import time
@@ -83,6 +84,7 @@ def read_series(
     FormatError, DataError: the files cannot be read, or are no study for this model. RunError: something could not be written. OptionError: an unknown object.
     """
     kinds, job = checked_kinds(objects), Ids.of(ids, out.name)
+    _clear_of_dead(out)
     held = _kept(out, job, mapping)
     if held is not None:
         return held
@@ -98,6 +100,12 @@ def read_series(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return document
+
+
+def _clear_of_dead(out: Path) -> None:
+    """Take away what a process left that was killed while it wrote this job's results: a job is read by one at a time."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _kept(out: Path, job: Ids, mapping: Mapping) -> dict[str, Any] | None:
