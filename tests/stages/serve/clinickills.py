@@ -67,6 +67,7 @@ class Slow(Models):
 def serve(folder: str, dicom_port: int, pacs_port: int, each: int, real: bool = False) -> None:
     """The killed process: a whole service; its model is a stand-in, or a saved one in a supervised process of its own."""
     site = site_of(Path(folder), dicom_port, pacs_port, each)
+    site.folder.mkdir(parents=True, exist_ok=True)
     said = os.open(site.folder / SAID, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -151,7 +152,6 @@ class Victim:
         self.arguments = (str(folder), self.port, pacs_port, each, real)
         self.during: dict[str, int] = {"receive": 0, "read": 0, "send": 0, "idle": 0}
         self.kills, self.models, self._model_last = 0, 0, False
-        folder.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
         self.process = forking().Process(target=serve, args=self.arguments, daemon=True)
