@@ -96,7 +96,7 @@ def warrants_of(
     questions: the cases, one a patient; at most `MOST_CASES` are used. methods: by name, the most important first.
     limit_s: seconds for all; each method has half of what is left. A method stops when its verdict is clear (see `settled`), or after `LEAST_CASES` cases when
         its time is over; one for which even they would take much longer than its share is not tested.
-    spare: names that are tested only when `LEAST_CASES` cases fit into their share.
+    spare: names that are tested only when `LEAST_CASES` cases fit into their share; not even begun when there is no time left.
     """
     end = time.perf_counter() + limit_s
     chosen = list(questions[:MOST_CASES])
@@ -109,6 +109,9 @@ def warrants_of(
             progress(done, len(methods), f"explanations tested ({name})")
         left = max(0.0, end - time.perf_counter())
         seconds = left / min(2, len(methods) - done)
+        if name in spare and not seconds:
+            made[name] = untested("time", 0)
+            continue
         most = SPARE * seconds if name in spare else max(PATIENCE * seconds, FLOOR_S)
         tested = _tested(network, twins, chosen, method, shared, (seconds, most), seed)
         made[name] = untested("time", tested.n) if tested.late else warrant_of_rows(tested, seed)
