@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+from scipy.stats import binom
 
 from vesalius.core.target import TargetSpec
 from vesalius.kernels.delong import delong_interval, delong_paired
@@ -142,6 +143,14 @@ def covered(name: str, truth: float, people: int, studies: int, draws: int, know
     return float(((found[:, 0] <= truth) & (truth <= found[:, 1])).mean()), float((found[:, 1] - found[:, 0]).mean())
 
 
+def wilson_over(people: int) -> tuple[float, float]:
+    """Mean and least exact coverage of Wilson's interval over true shares from .70 to .98: at one share it swings with the number of patients."""
+    shares, k = np.linspace(0.7, 0.98, 281)[:, None], np.arange(people + 1)
+    low, high = np.array([wilson(each, people) for each in k]).T
+    held = (binom.pmf(k, people, shares) * ((low <= shares) & (shares <= high))).sum(1)
+    return float(held.mean()), float(held.min())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
@@ -158,6 +167,8 @@ def main() -> None:
         wrong = covered(name, truth[name], wish.patients[0], min(wish.studies, 500), wish.draws, known=False)[0]
         told.append({"figure": name, "truth": truth[name], "patients": wish.patients, "coverage": [row[0] for row in rows], "width": [row[1] for row in rows]})
         print(f"| {name} | {truth[name]:.3f} | " + " | ".join(f"{row[0]:.3f}" for row in rows) + f" | {wrong:.3f} |", flush=True)
+    for people in wish.patients:
+        print("Wilson, {} patients, shares .70 to .98: mean {:.4f}, least {:.4f}".format(people, *wilson_over(people)))
     if wish.json:
         wish.json.write_text(json.dumps(told, indent=1))
 

@@ -118,6 +118,21 @@ def test_several_images_of_a_patient_widen_the_interval():
     assert (grouped["auc"].n_patients, grouped["auc"].n_images) == (60, 300)
 
 
+def test_the_interval_of_the_average_precision_of_few_patients_holds_the_truth():
+    """Simulated studies of 30 patients with one to four images; the truth is that of 300,000 patients (bootstrap intervals held it in .87)."""
+    truth, held = 0.9578, []
+    for study in range(300):
+        rng = generator(study, "average precision")
+        who = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+        ill = (rng.random(30) < 0.4).astype(int)
+        ill[:4] = 0, 1, 0, 1
+        score = 2.66 * (ill[who] - 0.5) + rng.normal(0, 0.7**0.5, 30)[who] + rng.normal(0, 0.3**0.5, len(who))
+        p = 1 / (1 + np.exp(-score))
+        found = scores(TargetSpec("binary", ("healthy", "ill")), ill[who], np.stack([1 - p, p], 1), who, threshold=0.5, n_boot=100)["ap"]
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) > 0.91
+
+
 def test_a_faultless_figure_does_not_promise_certainty():
     truth = np.repeat([0, 1], 8)
     p = np.stack([1.0 - truth, truth], 1)

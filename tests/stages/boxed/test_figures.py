@@ -8,6 +8,7 @@ from box_cases import CELLS, CLASSES, coco_like, table
 from vesalius.core.target import TargetSpec
 from vesalius.errors import DataError, OptionError
 from vesalius.kernels.boxscores import average_precision
+from vesalius.kernels.stats import SCORE
 from vesalius.stages.boxed.figures import FIGURES, box_metrics, compare
 from vesalius.stages.boxed.notes import TEXTS, note
 from vesalius.stages.boxed.operating import choose_thresholds
@@ -55,6 +56,8 @@ def test_figures_are_those_of_the_kernels_and_of_the_detections():
     part = part_of(frame, CELLS, split="test")
     ap = np.stack([average_precision(part.overlapping(k))[:, 0] for k in range(CLASSES)])
     assert metrics["test"]["map50"]["value"] == pytest.approx(ap[:, 0].mean()) and metrics["test"]["map"]["value"] == pytest.approx(ap.mean())
+    methods = {name: metrics["test"][name]["method"] for name in ("map50", "count_mae")}
+    assert methods == {"map50": SCORE, "count_mae": "patient bootstrap (bca)"}
     rows = detections_of(frame[frame["split"] == "test"], CELLS)
     for k, name in enumerate(CELLS.classes):
         own, figures = rows[rows["class"] == name], metrics["per_class"]["test"][name]
