@@ -1,6 +1,6 @@
 """Frames a second and mAP50 of our one-stage detector against torchvision's Faster R-CNN, side by side.
 
-    python benchmarks/detectors.py [--data FOLDER] [--teach SECONDS] [--ours yolo-like] [--threads 2] [--rounds 5]
+    python benchmarks/detectors.py [--data FOLDER] [--teach SECONDS [SECONDS]] [--ours yolo-like] [--threads 2] [--rounds 5]
 
 Speed: a colour picture as uint8 goes in, boxes on that picture come out: preparation (416 samples along the longer side),
 network, suppression. Ours runs in the fastest engine that `vesalius.networks.backends` finds here; theirs is
@@ -9,8 +9,9 @@ Blocks of pictures take turns in one process, with the same number of threads; t
 keep at most 100 boxes of a score of at least 0.05; how many they found is shown, since suppression takes time for each.
 
 mAP50: both are taught for the same number of seconds on the same training pictures (mirrored at random, batches of 4, AdamW
-with a rate that falls to nothing), from weights from a seed, and judged on the same test pictures by COCO's rule. ``--rates``
-are those of ours and of theirs: one rate for both by default, tuned for neither. After the few seconds of the default the
+with a rate that falls to nothing), from weights from a seed, and judged on the same test pictures by COCO's rule. A second
+number of seconds is theirs: more time for the slower learner. ``--rates`` are those of ours and of theirs: one rate for both
+by default, tuned for neither. After the few seconds of the default the
 figures only show that both run; an untaught network (``--teach 0``) finds nothing (ours) or anything (theirs), so that its
 speed says little. Without ``--data`` the pictures are the phantom of a blood film; with it a folder of Pascal VOC
 (``JPEGImages``, ``Annotations``, ``ImageSets/Main/train.txt`` and ``test.txt``).
@@ -206,13 +207,14 @@ def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     theirs = Theirs(len(classes))
     told: dict[str, Any] = {"classes": classes, "train": len(train), "test": len(test), "threads": options.threads}
     sides: dict[str, Ours | Theirs] = {"ours": ours, "theirs": theirs}
-    if options.teach:
-        told["steps"] = {name: teach(side, train, options.teach, rate) for (name, side), rate in zip(sides.items(), options.rates, strict=True)}
-        told["rates"] = options.rates
+    if options.teach[0]:
+        turns = zip(sides.items(), [options.teach[0], options.teach[-1]], options.rates, strict=True)
+        told["steps"] = {name: teach(side, train, seconds, rate) for (name, side), seconds, rate in turns}
+        told |= {"rates": options.rates, "taught_seconds": options.teach}
     for side in sides.values():
         side.network.eval()
     told["engine"] = ours.quicken(test[0].image, options.threads)
-    if options.teach:
+    if options.teach[0]:
         told["test_map50"] = {name: map50(side, test, len(classes)) for name, side in sides.items()}
     told["speed"] = speeds(dict(sides), [picture.image for picture in test[: options.pictures]], options.rounds)
     told["boxes_a_picture"] = {name: round(statistics.mean(len(side(picture.image)) for picture in test), 1) for name, side in sides.items()}
@@ -223,7 +225,7 @@ def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of Pascal VOC; without it the phantom of a blood film")
-    parser.add_argument("--teach", type=float, default=25, help="seconds that each side is taught")
+    parser.add_argument("--teach", type=float, nargs="+", default=[25.0], help="seconds that each side is taught; a second number is theirs")
     parser.add_argument("--rates", type=float, nargs=2, default=[1e-3, 1e-3], help="of AdamW, ours and theirs")
     parser.add_argument("--ours", default="yolo-like", help="name of a network that detects")
     parser.add_argument("--threads", type=int, default=2)

@@ -10,8 +10,9 @@ original samples: tiles, blending, resampling, decision. For ours the engine is 
 own and the model exported, as it is once for a model; what that takes is shown. The labels are compared at the end.
 
 ``--nnunet-python``: an interpreter that can import nnunetv2 (2.8); without it that side is left out. ``--teach N`` trains
-N steps on the volume's own intensity bands first: a network with weights from a seed decides by a hair everywhere, which
-no trained one does (short number formats are then refused).
+N steps first: a network with weights from a seed decides by a hair everywhere, which no trained one does (short number
+formats are then refused). It is taught the organs of the volume, one ellipsoid a class with a grey value of its own in
+uneven noise; on an ``--image``, whose organs nobody drew, bands of its smoothed intensity.
 """
 
 from __future__ import annotations
@@ -71,38 +72,58 @@ def network_of(folder: Path, facts: dict[str, Any]) -> nn.Module:
 
 def prepare(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the volume and the weights that all sides read."""
-    from vesalius.kernels.resample import resampled_image
-
-    if facts["image"]:
-        import nibabel
-
-        raw = np.asanyarray(nibabel.load(facts["image"]).dataobj, dtype=np.float32).transpose(2, 1, 0)
-    else:
-        rng = np.random.default_rng(0)
-        raw = F.interpolate(torch.from_numpy(rng.normal(size=(1, 1, 12, 12, 12))).float(), (96, 96, 96), mode="trilinear")[0, 0].numpy()
-        raw = raw + 0.05 * rng.normal(size=raw.shape).astype(np.float32)
-    x = resampled_image(((raw - raw.mean()) / raw.std())[None], facts["shape"])
+    raw, truth = read_image(facts) if facts["image"] else organs(facts["shape"], facts["n_out"])
+    x = ((raw - raw.mean()) / raw.std())[None].astype(np.float32)
     np.save(folder / "x.npy", x)
     torch.manual_seed(0)
     network = UNet(facts["features"], facts["n_out"])
     if facts["teach"]:
-        teach(network, torch.from_numpy(x), facts)
+        teach(network, torch.from_numpy(x), torch.from_numpy(truth), facts)
     torch.save(network.state_dict(), folder / "weights.pt")
     return {}
 
 
-def teach(network: nn.Module, x: Tensor, facts: dict[str, Any]) -> None:
-    """Some steps towards bands of smoothed intensity, so that the decisions are as clear as a trained network's."""
-    smooth = F.avg_pool3d(x[None], 5, 1, 2)[0, 0]
+def organs(shape: list[int], n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """A volume with one ellipsoid a class (the later ones lie in front) in noise that is uneven like tissue, and its labels."""
+    rng = np.random.default_rng(0)
+    axes = [(np.arange(n, dtype=np.float32) + 0.5) / n for n in shape]
+    truth = np.zeros(shape, np.int64)
+    for k in range(1, n_out):
+        middle, half = rng.uniform(0.15, 0.85, 3), rng.uniform(0.08, 0.2, 3)
+        parts = [((axis - m) / h) ** 2 for axis, m, h in zip(axes, middle, half, strict=True)]
+        truth[parts[0][:, None, None] + parts[1][:, None] + parts[2] < 1] = k
+    grey = np.concatenate([[0.0], rng.permutation(np.linspace(-1, 1, n_out + 1)[np.linspace(-1, 1, n_out + 1) != 0][: n_out - 1])])
+    coarse = torch.from_numpy(rng.normal(size=(1, 1, 12, 12, 12))).float()
+    uneven = F.interpolate(coarse, tuple(shape), mode="trilinear")[0, 0].numpy()
+    noise = rng.normal(size=shape).astype(np.float32)
+    return grey[truth].astype(np.float32) + 0.02 * uneven + 0.05 * noise, truth
+
+
+def read_image(facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The image at the shape that the network reads, and bands of its smoothed intensity."""
+    import nibabel
+
+    from vesalius.kernels.resample import resampled_image
+
+    raw = np.asanyarray(nibabel.load(facts["image"]).dataobj, dtype=np.float32).transpose(2, 1, 0)
+    raw = resampled_image(raw[None], facts["shape"])[0]
+    smooth = F.avg_pool3d(torch.from_numpy(raw)[None, None], 5, 1, 2)[0, 0]
     cuts = torch.quantile(smooth.flatten()[::97], torch.linspace(0, 1, facts["n_out"] + 1)[1:-1])
-    truth, rng = torch.bucketize(smooth, cuts), np.random.default_rng(0)
+    return raw, torch.bucketize(smooth, cuts).numpy()
+
+
+def teach(network: nn.Module, x: Tensor, truth: Tensor, facts: dict[str, Any]) -> None:
+    """Some steps, so that the decisions are as clear as a trained network's."""
+    rng = np.random.default_rng(0)
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, facts["teach"])
     side = [min(s, 48) // 16 * 16 for s in facts["size"]]
     for _ in range(facts["teach"]):
         at = [int(rng.integers(0, n - s + 1)) for n, s in zip(x.shape[1:], side, strict=True)]
         part = tuple(slice(a, a + s) for a, s in zip(at, side, strict=True))
         F.cross_entropy(network(x[(slice(None), *part)][None]), truth[part][None]).backward()
         optimizer.step()
+        plan.step()
         optimizer.zero_grad()
 
 
@@ -239,7 +260,7 @@ def dice(a: np.ndarray, b: np.ndarray, n_out: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", default="", help="a NIfTI volume; without it smooth noise from a seed")
+    parser.add_argument("--image", default="", help="a NIfTI volume; without it a phantom of organs from a seed")
     parser.add_argument("--nnunet-python", default="", help="an interpreter that can import nnunetv2")
     parser.add_argument("--classes", type=int, nargs="+", default=[3, 14], help="numbers of raw values a sample (background counts)")
     parser.add_argument("--shape", type=int, nargs=3, default=[160, 160, 160])
