@@ -22,12 +22,12 @@ from vesalius.stages.boxed.rival import blob_cases
 from vesalius.stages.boxed.store import prepare_boxes
 from vesalius.stages.boxed.tables import detections_of
 from vesalius.stages.design.machine import this_machine
+from vesalius.stages.parts import Part, keep_training, unseen_of
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
 from vesalius.stages.sealing import Looks, verify_seal
 from vesalius.stages.tiled.design import tile_reads_of
-from vesalius.stages.tiled.fit import keep_training, unseen_of
-from vesalius.stages.tiled.train import Part, TileMaterial, boxed_mapping_of, train_parts
+from vesalius.stages.tiled.train import TileMaterial, boxed_mapping_of, train_parts
 from vesalius.stages.train import Trained
 from vesalius.stages.work import Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json
@@ -98,7 +98,7 @@ def _evaluate(
 ) -> None:
     """Validation by networks that have not seen it, scores and operating points settled there; then one look at the test set by all networks."""
     run, start, matching = work.run, time.perf_counter(), plan["output.matching"]
-    blind = unseen_of(lambda some: boxed_mapping_of(plan, material.target, some), material, parts, results)
+    blind = unseen_of(lambda some: boxed_mapping_of(plan, material.target, some), material.frame, parts, results)
     told = "validation cases looked through"
     raw = pd.concat([judged_boxes(mapping, rows, judge, run.path, fold=fold, progress=work.progress, what=told) for fold, mapping, rows in blind])
     whole = boxed_mapping_of(plan, material.target, results)
@@ -122,7 +122,7 @@ def _again(work: Work, plan: Plan, material: TileMaterial, judge: BoxJudge, agai
     """The same plan with another seed, calibrated and judged on validation."""
     apart = replace(material, checkpoints=again.checkpoints, log=again.log)
     parts, results = train_parts(plan, apart, work.request, work.progress, again.seed)
-    blind = unseen_of(lambda some: boxed_mapping_of(plan, material.target, some), apart, parts, results)
+    blind = unseen_of(lambda some: boxed_mapping_of(plan, material.target, some), apart.frame, parts, results)
     folder = again.log / "judged"
     raw = pd.concat([judged_boxes(mapping, rows, judge, folder, fold=fold, progress=work.progress) for fold, mapping, rows in blind])
     return _settled(boxed_mapping_of(plan, material.target, results), raw, judge, plan["output.matching"])[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from vesalius.core.cohort import Case, Cohort
 from vesalius.mapping import Mapping, TiledMapping
 from vesalius.plan import Plan
 from vesalius.stages.design.machine import this_machine
+from vesalius.stages.parts import Part, keep_training, unseen_of
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
 from vesalius.stages.sealing import Looks, verify_seal
@@ -25,7 +26,7 @@ from vesalius.stages.tiled.facts import gather_tiles
 from vesalius.stages.tiled.figures import mask_metrics
 from vesalius.stages.tiled.quicken import within_memory
 from vesalius.stages.tiled.store import prepare_cases
-from vesalius.stages.tiled.train import Part, TileMaterial, mapping_of, train_parts
+from vesalius.stages.tiled.train import TileMaterial, mapping_of, train_parts
 from vesalius.stages.train import Trained
 from vesalius.stages.work import Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json
@@ -75,33 +76,12 @@ def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], us
     return TileMaterial(store, inner, cohort.target, work.run.checkpoints, work.run.log)
 
 
-def keep_training(work: Work, parts: Sequence[Part], results: Sequence[Trained]) -> None:
-    """``log/training.json``: how long each network was trained and why it stopped."""
-    facts = [{"name": p.name, "fold": p.fold, "best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped}
-             for p, r in zip(parts, results, strict=True)]
-    atomic_json(work.run.log / "training.json", facts)
-
-
-M = TypeVar("M", bound=Mapping)
-
-
-def unseen_of(made_of: Callable[[Sequence[Trained]], M], material: TileMaterial, parts: Sequence[Part],
-              results: Sequence[Trained]) -> list[tuple[int, M, pd.DataFrame]]:
-    """For each fold (or once, as -1) the networks that have not seen its cases as one mapping, and those cases."""
-    made = []
-    for fold in dict.fromkeys(part.fold for part in parts):
-        mine = [i for i, part in enumerate(parts) if part.fold == fold]
-        rows = material.frame.iloc[parts[mine[0]].validation_rows].assign(split="validation")
-        made.append((fold, made_of([results[i] for i in mine]), rows))
-    return made
-
-
 def _evaluate(
     work: Work, plan: Plan, material: TileMaterial, judge: Judge, used: pd.DataFrame, parts: Sequence[Part], results: Sequence[Trained],
 ) -> None:
     """Validation by networks that have not seen it, the operating point chosen there; then one look at the test set by all networks."""
     run, start = work.run, time.perf_counter()
-    blind = unseen_of(lambda some: mapping_of(plan, material.target, some), material, parts, results)
+    blind = unseen_of(lambda some: mapping_of(plan, material.target, some), material.frame, parts, results)
     operating = choose_bias([(mapping, rows) for _, mapping, rows in blind], judge, work.progress)
     whole = mapping_of(plan, material.target, results)
     for mapping in (whole, *(mapping for _, mapping, _ in blind)):
@@ -126,7 +106,7 @@ def _again(work: Work, plan: Plan, material: TileMaterial, judge: Judge, again: 
     apart = replace(material, checkpoints=again.checkpoints, log=again.log)
     parts, results = train_parts(plan, apart, work.request, work.progress, again.seed)
     tables = []
-    for fold, mapping, rows in unseen_of(lambda some: mapping_of(plan, material.target, some), apart, parts, results):
+    for fold, mapping, rows in unseen_of(lambda some: mapping_of(plan, material.target, some), apart.frame, parts, results):
         _with_bias(mapping, json.loads(work.run.metrics.read_text("utf-8")).get("operating_point"))
         within_memory(mapping)
         tables.append(judged(mapping, rows, judge, again.log / "judged", fold=fold, progress=work.progress, what="validation cases marked"))
