@@ -196,34 +196,44 @@ def _ended(peer: Peer, answers: Any) -> Fetched:
 def send(site: Site, peer: Peer, paths: Sequence[Path], done: Callable[[Sent], object] = lambda sent: None) -> list[Sent]:
     """C-STORE files to a peer over one association, as they lie on the disk (no transfer syntax is changed).
 
+    One file is in memory at a time: what is asked for before the association is only of which kinds the files are.
+
     done: called after each. One that the peer refuses does not stop the others; after a lost connection the rest has status None.
 
     Raises
     ------
-    FormatError: a file is no DICOM object. RunError: the peer cannot be reached.
+    FormatError: a file is no DICOM object (then nothing is sent), or it can no longer be read when its turn comes. RunError: the peer cannot be reached.
     """
-    items = [_opened(path) for path in paths]
-    wanted = list(dict.fromkeys((str(item.SOPClassUID), str(item.file_meta.TransferSyntaxUID)) for item in items))[:MOST_CONTEXTS]
+    wanted = list(dict.fromkeys(_kind(path) for path in paths))[:MOST_CONTEXTS]
     results = []
     with associated(site, peer, [build_context(kind, syntax) for kind, syntax in wanted]) as assoc:
-        for path, item in zip(paths, items, strict=True):
-            results.append(_send(assoc, path, item))
+        for path in paths:
+            results.append(_send(assoc, path))
             done(results[-1])
     return results
 
 
-def _opened(path: Path) -> Dataset:
+def _kind(path: Path) -> tuple[str, str]:
+    """SOP class and transfer syntax, from the start of a file."""
+    item = _opened(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    syntax = item.file_meta.get("TransferSyntaxUID")
+    if "SOPClassUID" not in item or not syntax:
+        raise FormatError("this is no DICOM object that can be sent", where=path.name, expected="a SOP Class UID and a Transfer Syntax UID", got="none")
+    return str(item.SOPClassUID), str(syntax)
+
+
+def _opened(path: Path, **options: Any) -> Dataset:
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(path, **options)
     except (OSError, InvalidDicomError) as error:
         raise FormatError("this is no DICOM object that can be sent", where=path.name, got=type(error).__name__) from error
 
 
-def _send(assoc: Association, path: Path, item: Dataset) -> Sent:
+def _send(assoc: Association, path: Path) -> Sent:
     if not assoc.is_established:
         return Sent(path, None, "the connection was lost")
     try:
-        status = assoc.send_c_store(item)
+        status = assoc.send_c_store(_opened(path))
     except ValueError:
         return Sent(path, 0x0122, "the peer does not take this kind of object")
     except RuntimeError:
