@@ -11,11 +11,13 @@ import torch
 from vesalius.kernels.tiling import places
 from vesalius.mapping import BoxedMapping
 from vesalius.mapping.boxed import tile_at
-from vesalius.networks.backends import Backend, fastest
+from vesalius.stages.engines import engines_known, known_engines, measured_engines
 
 WORTH_S = 60.0
 """Other engines are tried when torch would take longer than this for everything: trying costs up to a minute."""
 TRY_S = 45.0
+PAYS_S = 15.0
+"""An engine that is known from before is built when torch would take longer than this."""
 
 
 def quicken_boxes(mapping: BoxedMapping, x: np.ndarray, n_studies: float) -> str:
@@ -30,11 +32,15 @@ def quicken_boxes(mapping: BoxedMapping, x: np.ndarray, n_studies: float) -> str
     starts = places(x.shape[1:], mapping.reads.size, mapping.reads.overlap)
     tiles = math.prod(len(each) for each in starts) * 2 ** len(mapping.mirror)
     probe = tile_at(x, [each[len(each) // 2] for each in starts], mapping.reads.size)[None]
-    if mapping.device != "cpu" or _seconds(mapping, probe) * tiles * n_studies < WORTH_S:
+    if mapping.device != "cpu":
         return ""
-    made = [_engine(mapping, network, probe) for network in mapping.networks]
-    mapping.backends, mapping.batch = made, 1
-    return f"{tiles} tiles a study; {made[0].sentence}"
+    known = engines_known(mapping)
+    seconds = sum(each.plain_seconds for each in known) or _seconds(mapping, probe)
+    if seconds * tiles * n_studies < (PAYS_S if known else WORTH_S):
+        return ""
+    mapping.backends = known_engines(mapping, known) if known else measured_engines(mapping, probe, TRY_S)
+    mapping.batch = 1
+    return f"{tiles} tiles a study; {mapping.backends[0].sentence}"
 
 
 def _seconds(mapping: BoxedMapping, probe: torch.Tensor) -> float:
@@ -43,7 +49,3 @@ def _seconds(mapping: BoxedMapping, probe: torch.Tensor) -> float:
         start = time.perf_counter()
         mapping.candidates(probe)
     return (time.perf_counter() - start) * len(mapping.networks)
-
-
-def _engine(mapping: BoxedMapping, network: torch.nn.Module, probe: torch.Tensor) -> Backend:
-    return fastest(network, channels=mapping.reads.channels, size=mapping.reads.size, n_out=mapping.output.n_out, seconds=TRY_S, probe=probe, detects=True)

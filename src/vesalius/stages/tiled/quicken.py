@@ -13,13 +13,16 @@ import torch
 
 from vesalius.kernels.tiling import places
 from vesalius.mapping import TiledMapping
-from vesalius.networks.backends import Backend, fastest
+from vesalius.networks.backends import Backend
 from vesalius.networks.cost import cost
+from vesalius.stages.engines import engines_known, known_engines, measured_engines
 from vesalius.stages.tiled.engine import read_volume
 
 WORTH_S = 120.0
 """Other engines are tried when torch would take longer than this for everything: trying costs up to a minute."""
 TRY_S = 45.0
+PAYS_S = 15.0
+"""An engine that is known from before is built when torch would take longer than this: that takes a few seconds."""
 
 
 def within_memory(mapping: TiledMapping, folder: Path | None = None) -> None:
@@ -36,12 +39,14 @@ def quicken(mapping: TiledMapping, x: np.ndarray, n_studies: int) -> str:
     ----------
     x: a prepared study ``[C, (Z,) Y, X]``, which tells the number of tiles and gives a real one to compare on.
     """
-    probe = _tile(x, mapping.reads.size)
-    seconds = _seconds(mapping, probe)
-    tiles = math.prod(len(starts) for starts in places(x.shape[1:], mapping.reads.size, mapping.reads.overlap)) * 2 ** len(mapping.mirror)
-    if seconds * tiles * n_studies < WORTH_S or mapping.device != "cpu":
+    if mapping.device != "cpu":
         return ""
-    made = [_engine(mapping, network, probe) for network in mapping.networks]
+    probe, known = _tile(x, mapping.reads.size), engines_known(mapping)
+    seconds = sum(each.plain_seconds for each in known) or _seconds(mapping, probe)
+    tiles = math.prod(len(starts) for starts in places(x.shape[1:], mapping.reads.size, mapping.reads.overlap)) * 2 ** len(mapping.mirror)
+    if seconds * tiles * n_studies < (PAYS_S if known else WORTH_S):
+        return ""
+    made = known_engines(mapping, known) if known else measured_engines(mapping, probe, TRY_S, functools.partial(_decided, mapping))
     mapping.backend = functools.partial(_mean, made)
     return f"{tiles} tiles a study; {made[0].sentence}"
 
@@ -64,9 +69,8 @@ def _seconds(mapping: TiledMapping, probe: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def _engine(mapping: TiledMapping, network: torch.nn.Module, probe: torch.Tensor) -> Backend:
-    return fastest(network, channels=mapping.reads.channels, size=mapping.reads.size, n_out=mapping.output.n_out, seconds=TRY_S, probe=probe,
-                   decide=lambda raw: torch.stack([mapping.task.decide(each) for each in raw]))
+def _decided(mapping: TiledMapping, raw: torch.Tensor) -> torch.Tensor:
+    return torch.stack([mapping.task.decide(each) for each in raw])
 
 
 def _mean(engines: Sequence[Backend], x: torch.Tensor) -> torch.Tensor:
