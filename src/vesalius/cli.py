@@ -76,7 +76,7 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed; measured when left out.")] = None,
     members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Masks, boxes: train so many networks, each without one part of the patients.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Train so many networks, each without one part of the patients, and average them.")] = None,
     sensitivity: Annotated[float | None, typer.Option(help="Choose the operating point for this sensitivity.")] = None,
     repeat: Annotated[int, typer.Option(help="Train with so many seeds: how much of the figure is luck.")] = 1,
     plan: Annotated[str | None, typer.Option(help="A plan.toml (or a run folder) whose decisions are taken instead of planning anew.")] = None,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from vesalius.core.target import TargetSpec
 from vesalius.errors import TrainingError
@@ -18,11 +17,11 @@ from vesalius.mapping import Mapping, network_of
 from vesalius.networks import candidates
 from vesalius.outputs import Output, output_for
 from vesalius.plan import Plan
-from vesalius.seed import stream_seed
 from vesalius.stages.design import Facts, Machine, design, reads_of
+from vesalius.stages.parts import Part, named, parts_of, train_each
 from vesalius.stages.prepare import Prepared
 from vesalius.stages.request import Request
-from vesalius.stages.train import Job, Trained, train_here_or_spread
+from vesalius.stages.train import Job, Trained
 from vesalius.storage import atomic_write
 
 Progress = Callable[[int, int, str], None]
@@ -50,36 +49,43 @@ def task_of(plan: Plan, target: TargetSpec, train_truth: np.ndarray) -> Output:
 
 
 def train_members(plan: Plan, material: Material, request: Request, progress: Progress) -> tuple[Mapping, list[Trained]]:
-    """Train every member that the plan asks for; a finished one is not trained again."""
-    n = int(plan["train.members"])
-    jobs = [_job(plan, material, request, member, n) for member in range(n)]
-    results = [train_here_or_spread(job, _named(progress, f"member {i + 1} of {n}, " if n > 1 else "")) for i, job in enumerate(jobs)]
-    networks = [_network(plan, jobs[0], result) for result in results]
-    mapping = Mapping(reads_of(plan), networks, jobs[0].task(), plan, tuple(int(a) for a in plan["train.mirror"]))
-    return mapping, results
+    """Train every network that the plan asks for, as one mapping; a finished one is not trained again."""
+    parts, results = train_parts(plan, material, request, progress)
+    return mapping_of(plan, material, parts, results), results
 
 
-def _named(progress: Progress, prefix: str) -> Progress:
-    return lambda done, total, what: progress(done, total, prefix + what)
+def train_parts(plan: Plan, material: Material, request: Request, progress: Progress, seed: int | None = None) -> tuple[list[Part], list[Trained]]:
+    """Train the members, or those of every fold. ``seed``: of the training, where it is not that of the folds."""
+    parts = parts_of(plan, material.frame, material.target, request.seed)
+    request, output = request if seed is None else replace(request, seed=seed), _output(plan, material, parts)
+    return parts, train_each(parts, request, material.log, lambda part, seed, log: _job(plan, material, request, output, part, seed, log), progress)
 
 
-def _job(plan: Plan, material: Material, request: Request, member: int, n: int) -> Job:
-    split = material.frame["split"].to_numpy()
-    rows = {name: np.flatnonzero(split == name) for name in ("train", "validation")}
-    truth = {name: material.target.encode(material.frame["label"].iloc[where].tolist()) for name, where in rows.items()}
-    output = task_of(plan, material.target, truth["train"])
-    name = f"member-{member}"
-    seed = request.seed if n == 1 else stream_seed(request.seed, "member", member)
+def mapping_of(plan: Plan, material: Material, parts: Sequence[Part], results: Sequence[Trained]) -> Mapping:
+    """The networks of some results as one mapping. ``parts``: all of the run, since they share one output."""
+    output, reads, networks = _output(plan, material, parts), reads_of(plan), []
+    for result in results:
+        network = network_of(plan, reads, output.n_out)
+        network.load_state_dict(result.state)
+        networks.append(network)
+    return Mapping(reads, networks, output, plan, tuple(int(a) for a in plan["train.mirror"]))
+
+
+def _output(plan: Plan, material: Material, parts: Sequence[Part]) -> Output:
+    """One for all networks, since their raw values are averaged: the centre and scale of a regression are those of all images that some network learns from."""
+    rows = np.unique(np.concatenate([part.train_rows for part in parts]))
+    return task_of(plan, material.target, _truth(material, rows))
+
+
+def _truth(material: Material, rows: np.ndarray) -> np.ndarray:
+    return material.target.encode(material.frame["label"].iloc[rows].tolist())
+
+
+def _job(plan: Plan, material: Material, request: Request, output: Output, part: Part, seed: int, log: Path) -> Job:
     return Job(
-        material.prepared.path, reads_of(plan), plan, output.to_dict(), rows["train"], truth["train"], rows["validation"], truth["validation"],
-        material.checkpoints / name, material.log if member == 0 else material.log / name, seed, request.weights,
+        material.prepared.path, reads_of(plan), plan, output.to_dict(), part.train_rows, _truth(material, part.train_rows), part.validation_rows,
+        _truth(material, part.validation_rows), material.checkpoints / part.name, log, seed, request.weights,
     )
-
-
-def _network(plan: Plan, job: Job, result: Trained) -> torch.nn.Module:
-    network = network_of(plan, job.reads, job.task().n_out)
-    network.load_state_dict(result.state)
-    return network
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Planner:
     """Plans for one network, or for several that compete.
 
     Half of the budget goes to the ranking, in equal parts; the winner is then trained with the other half. All
-    read the same prepared images.
+    read the same prepared images. Networks are ranked on the ordinary split; with folds the winner alone is trained on them.
     """
 
     request: Request
@@ -108,7 +114,10 @@ class Planner:
         """The plan of the only network, or of the first rival: it decides how studies are read."""
         names = self.names()
         several = names if len(names) > 1 else []
-        plan = design(self.facts, self.machine, self.request, network=names[0] if names else None, share=0.5 / len(several) if several else 1.0)
+        request, share = self.request, 1.0
+        if several:
+            request, share = replace(request, folds=None), 0.5 / max(len(several), request.folds or 1)
+        plan = design(self.facts, self.machine, request, network=names[0] if names else None, share=share)
         return plan.decide("network.rivals", several, "compared under equal budget" if several else "only one network was asked for")
 
     def rival_plans(self, first: Plan, log: Path) -> list[Plan]:
@@ -122,7 +131,7 @@ class Planner:
         return Plan.load(path)
 
     def _same_size(self, first: Plan) -> Request:
-        return replace(self.request, size=int(first["input.size"][0]), members=1)
+        return replace(self.request, size=int(first["input.size"][0]), members=1, folds=None)
 
     def final(self, first: Plan, ranking: pd.DataFrame) -> Plan:
         """The plan of the winner, for the other half of the budget."""
@@ -151,7 +160,7 @@ def rank(plans: Sequence[Plan], material: Material, request: Request, progress: 
     ------
     TrainingError: none could be trained.
     """
-    rows = [_compete(plan, material, request, _named(progress, f"{i} of {len(plans)}, {plan['network.name']}: ")) for i, plan in enumerate(plans, 1)]
+    rows = [_compete(plan, material, request, named(progress, f"{i} of {len(plans)}, {plan['network.name']}: ")) for i, plan in enumerate(plans, 1)]
     table = pd.DataFrame(rows).sort_values("validation_loss", kind="stable", ignore_index=True)
     if not np.isfinite(table["validation_loss"].iloc[0]):
         raise TrainingError("none of the networks could be trained", got=str(table["reason"].iloc[0]))

@@ -142,7 +142,8 @@ def evaluate(
 
     Parameters
     ----------
-    predictions: validation and test with calibrated probabilities. baselines: the same with ``model``; their thresholds
+    predictions: validation and test with calibrated probabilities; with a ``fold`` validation is all that is not the test set, each image as the
+        networks of its fold see it, and ``"cross_validated"`` says how many folds there are. baselines: the same with ``model``; their thresholds
         are chosen on validation by the same rule. calibration, operating: what was chosen on validation.
     data_size: the curve of `stages.datasize`; it is kept, and its sentence joins the notes.
 
@@ -164,9 +165,15 @@ def evaluate(
         "calibration": calibration,
     }
     metrics |= {"operating_point": operating} if operating else {}
+    metrics |= {"cross_validated": n} if (n := folds_in(predictions)) else {}
     if baselines is not None and len(baselines):
         metrics |= _against(predictions, baselines, target, metrics["primary"], operating, seed, n_boot)
     return metrics | ({"data_size": data_size} if data_size else {}) | {"notes": notes_of(metrics, predictions, data_size)}
+
+
+def folds_in(predictions: pd.DataFrame) -> int:
+    """How many folds a table of predictions is of; 0 where validation was one part that no network has learnt from."""
+    return int(predictions["fold"].max()) + 1 if "fold" in predictions and len(predictions) else 0
 
 
 def primary_of(target: TargetSpec, scored: Scored) -> str:

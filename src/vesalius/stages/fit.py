@@ -19,11 +19,11 @@ from vesalius.formats import recognise
 from vesalius.mapping import Mapping
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
-from vesalius.stages.baselines import run_baselines
+from vesalius.stages.baselines import run_baselines, run_crossed
 from vesalius.stages.boxed.fit import fit_boxes
 from vesalius.stages.check import audit_cohort
 from vesalius.stages.cohortfile import read_cohort, write_cohort
-from vesalius.stages.compete import RANKING, Material, Planner, rank, train_members
+from vesalius.stages.compete import RANKING, Material, Planner, mapping_of, rank, train_parts
 from vesalius.stages.datasize import COLUMNS, data_size_curve
 from vesalius.stages.design import Facts, complete, gather, reads_of, this_machine
 from vesalius.stages.doubtful.corrections import recorded, same_corrections, with_corrections
@@ -32,6 +32,7 @@ from vesalius.stages.explain.cases import explain_cases
 from vesalius.stages.fitfor import keep_fit_for
 from vesalius.stages.nodes import announce, help_training, node_rank
 from vesalius.stages.paperwork import paperwork
+from vesalius.stages.parts import Part, keep_training, parts_of, unseen_of
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
 from vesalius.stages.prepare import Prepared, prepare_all, quiet
 from vesalius.stages.repeat import Again, repeat_training
@@ -40,8 +41,9 @@ from vesalius.stages.report.card import model_card
 from vesalius.stages.request import Request
 from vesalius.stages.run import RunFolder
 from vesalius.stages.sealing import Looks, seal, verify_seal
-from vesalius.stages.split import By, split_cohort
+from vesalius.stages.split import By, folds, split_cohort
 from vesalius.stages.tiled.fit import fit_tiles
+from vesalius.stages.train import Trained
 from vesalius.stages.trust import run_trust
 from vesalius.stages.work import Progress, Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json, atomic_write
@@ -80,9 +82,8 @@ def fit_whole(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     """Plan, train, evaluate and explain a mapping that reads each study whole."""
     plan, material = _plan(work, cohort, frame)
     if not work.run.metrics.is_file():
-        _baselines(work, material)
-        mapping = _train(work, plan, material)
-        _evaluate(work, mapping, material, cohort)
+        _baselines(work, plan, material)
+        _evaluate(work, plan, material, *_train(work, plan, material))
     repeat_training(work, cohort.target, lambda again: _again(work, plan, material, again))
     _explain(work, cohort)
 
@@ -131,6 +132,8 @@ def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Materi
     """The plan as it was, or a new one, and the prepared images; the plan is written before anything is trained."""
     run, start = work.run, time.perf_counter()
     used = used_of(frame)
+    if work.request.folds:
+        folds(used, work.request.folds, work.request.seed, cohort.target)  # too few patients are told before anything is prepared
     sources = {case.id: case.source for case in cohort.cases}
     planner = Planner(work.request, this_machine(run.path, work.request.accelerator), lambda: _facts(cohort, used, sources))
     if not run.plan.is_file():
@@ -162,42 +165,46 @@ def _prepare(work: Work, plan: Plan, used: pd.DataFrame, sources: dict[str, Sour
     return prepared
 
 
-def _baselines(work: Work, material: Material) -> None:
-    run, start = work.run, time.perf_counter()
+def _baselines(work: Work, plan: Plan, material: Material) -> None:
+    """Trained on the same images as the network: with folds once for each of them."""
+    run, start, images = work.run, time.perf_counter(), material.prepared.images
     if not run.baselines.is_file():
-        made = run_baselines(material.prepared.images, material.frame, material.target, seed=work.request.seed, progress=work.progress, jobs=work.request.jobs)
+        parts = parts_of(plan, material.frame, material.target, work.request.seed)
+        held = {part.fold: part.validation_rows for part in parts if part.fold >= 0}
+        options: dict[str, Any] = {"seed": work.request.seed, "progress": work.progress, "jobs": work.request.jobs}
+        made = run_crossed(images, material.frame, material.target, list(held.values()), **options) if held else run_baselines(
+            images, material.frame, material.target, **options)
         atomic_file(run.baselines, made.to_parquet)
     if not (run.log / DATASIZE).is_file():
-        curve = data_size_curve(material.prepared.images, material.frame, material.target, seed=work.request.seed, progress=work.progress)
+        curve = data_size_curve(images, material.frame, material.target, seed=work.request.seed, progress=work.progress)
         atomic_write(run.log / DATASIZE, pd.DataFrame(curve, columns=list(COLUMNS)).to_csv(index=False).encode())
     work.timed("baselines", start)
 
 
-def _train(work: Work, plan: Plan, material: Material) -> Mapping:
+def _train(work: Work, plan: Plan, material: Material) -> tuple[list[Part], list[Trained]]:
     start = time.perf_counter()
     if work.request.nodes > 1:
         announce(work.run, plan, time.time())
-    mapping, results = train_members(plan, material, work.request, work.progress)
+    parts, results = train_parts(plan, material, work.request, work.progress)
     work.timed("train", start)
-    facts = [{"best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped} for r in results]
-    atomic_json(work.run.log / "training.json", facts)
-    return mapping
+    keep_training(work, parts, results)
+    return parts, results
 
 
-def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) -> None:
-    """Calibrate and choose on validation, then look at the test set once."""
+def _evaluate(work: Work, plan: Plan, material: Material, parts: list[Part], results: list[Trained]) -> None:
+    """Calibrate and choose on validation, by networks that have not seen it; then all networks look at the test set once."""
     run, start, frame = work.run, time.perf_counter(), material.frame
-    judged = frame[frame["split"].isin(["validation", "test"])]
-    raw = raw_values(mapping, material.prepared.images, judged.index.to_list(), progress=work.progress)
-    predictions = raw_frame(mapping, judged, raw)
-    calibration = _calibrate(mapping, predictions)
-    predictions = with_probabilities(mapping, predictions)
-    verify_seal(frame, mapping.plan["split.seal"])
-    operating = _operating_point(mapping, predictions)
-    looks = Looks(run.path).record(mapping.plan["split.seal"], mapping.hash, "fit")
+    mapping = mapping_of(plan, material, parts, results)
+    unseen = _unseen(work, plan, material, parts, results)
+    calibration = _calibrate(mapping, unseen)
+    operating = _operating_point(mapping, with_probabilities(mapping, unseen))
+    verify_seal(frame, plan["split.seal"])
+    looks = Looks(run.path).record(plan["split.seal"], mapping.hash, "fit")
+    test = _asked(work, mapping, frame[frame["split"] == "test"], material, -1)
+    predictions = with_probabilities(mapping, pd.concat([unseen, test]).sort_index().reset_index(drop=True))
     baselines = pd.read_parquet(run.baselines)
     curve = [{str(k): v for k, v in row.items()} for row in pd.read_csv(run.log / DATASIZE).to_dict("records")]
-    metrics = evaluate(predictions, baselines, cohort.target, calibration=calibration, operating=operating, data_size=curve, seed=work.request.seed)
+    metrics = evaluate(predictions, baselines, material.target, calibration=calibration, operating=operating, data_size=curve, seed=work.request.seed)
     metrics |= {"looks_at_test": looks, "notes": [*work.split_facts["notes"], *metrics["notes"]]}
     atomic_file(run.predictions, predictions.to_parquet)
     work.timed("evaluate", start)
@@ -206,12 +213,25 @@ def _evaluate(work: Work, mapping: Mapping, material: Material, cohort: Cohort) 
     atomic_json(run.metrics, metrics)
 
 
+def _unseen(work: Work, plan: Plan, material: Material, parts: list[Part], results: list[Trained]) -> pd.DataFrame:
+    """Raw values of validation (with folds: of all that is not the test set), each image by the networks that have not seen it."""
+    blind = unseen_of(lambda some: mapping_of(plan, material, parts, some), material.frame, parts, results)
+    return pd.concat([_asked(work, mapping, rows, material, fold) for fold, mapping, rows in blind]).sort_index()
+
+
+def _asked(work: Work, mapping: Mapping, rows: pd.DataFrame, material: Material, fold: int) -> pd.DataFrame:
+    """What a mapping says of some rows, which keep their numbers; ``fold``: whose networks it is, -1 for all."""
+    raw = raw_values(mapping, material.prepared.images, rows.index.to_list(), progress=work.progress)
+    table = raw_frame(mapping, rows, raw).set_index(rows.index)
+    table.insert(list(table).index("split") + 1, "fold", fold)
+    return table
+
+
 def _again(work: Work, plan: Plan, material: Material, again: Again) -> pd.DataFrame:
-    """The same plan with another seed, judged on validation."""
+    """The same plan and folds with another seed of the training, judged on validation."""
     apart = replace(material, checkpoints=again.checkpoints, log=again.log)
-    mapping, _ = train_members(plan, apart, replace(work.request, seed=again.seed), work.progress)
-    held = material.frame[material.frame["split"] == "validation"]
-    predictions = raw_frame(mapping, held, raw_values(mapping, material.prepared.images, held.index.to_list(), progress=work.progress))
+    parts, results = train_parts(plan, apart, work.request, work.progress, again.seed)
+    mapping, predictions = mapping_of(plan, apart, parts, results), _unseen(work, plan, apart, parts, results)
     _calibrate(mapping, predictions)
     return with_probabilities(mapping, predictions)
 

@@ -24,6 +24,16 @@ TEXTS = {
         "The test set holds only one class, so that AUC is undefined and absent.",
         "测试集只包含一个类别，因此 AUC 无定义，未予给出。",
     ),
+    "cross-validated": (
+        "The validation figures are from {n} folds: each image is judged by the network of a fold that has not learnt from it (only its last epoch was "
+        "chosen there); those of the test judge all networks together.",
+        "验证指标来自 {n} 折交叉验证：每张图像由未用它训练的那一折网络评价（仅在其上选择了停止轮次）；测试集指标由所有网络共同给出。",
+    ),
+    "chosen-on-folds": (
+        "{what} chosen on the answers of single folds, while the model averages the networks of all {n}: its probabilities may be somewhat too cautious. "
+        "The test figures show how well they hold.",
+        "{what}是根据各折单独网络的回答选择的，而最终模型对全部 {n} 折网络取平均：其概率可能略偏保守，是否成立以测试集指标为准。",
+    ),
     "small-validation": (
         "{n} patients in validation: the threshold and the calibration rest on few cases.",
         "验证集只有 {n} 名患者：阈值和概率校准所依据的病例很少。",
@@ -59,16 +69,20 @@ TEXTS = {
 NAMES = {"accuracy": ("an accuracy", "准确率"), "auc": ("an AUC", "AUC"), "kappa": ("a kappa", "kappa"), "r2": ("an R²", "R²")}
 
 
+CHOSEN = {True: ("The calibration and the operating point were", "概率校准和判定阈值"), False: ("The calibration was", "概率校准")}
+"""What was chosen on validation, with an operating point and without."""
+
+
 def note(code: str, names: tuple[str, str] | None = None, **facts: object) -> dict[str, str]:
     """One note with its code, in both languages; ``names`` is a word that differs between them."""
-    both = [TEXTS[code][k].format(**(facts | ({"name": names[k]} if names else {}))) for k in (0, 1)]
+    both = [TEXTS[code][k].format(**(facts | ({"name": names[k], "what": names[k]} if names else {}))) for k in (0, 1)]
     return {"code": code, "en": both[0], "zh": both[1]}
 
 
 def notes_of(metrics: dict[str, Any], predictions: pd.DataFrame, data_size: list[dict[str, Any]] | None = None) -> list[dict[str, str]]:
     """The notes that the figures call for, the most important first."""
     people = {split: int(frame["patient"].nunique()) for split, frame in predictions.groupby("split")}
-    found = _of_test(metrics, people["test"])
+    found = _of_test(metrics, people["test"]) + _of_folds(metrics)
     if people.get("validation", 0) < SMALL_VALIDATION:
         found.append(note("small-validation", n=people.get("validation", 0)))
     if metrics["target"]["kind"] != "regression" and metrics["calibration"].get("method") == "none":
@@ -77,6 +91,16 @@ def notes_of(metrics: dict[str, Any], predictions: pd.DataFrame, data_size: list
     if gain and gain["low"] <= 0 <= gain["high"]:
         found.append(note("gain-unclear", over=gain["over"]))
     return found + ([more_patients(data_size)] if data_size and len(data_size) > 1 and "gain" in data_size[-1] else [])
+
+
+def _of_folds(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """That validation is cross-validated, and what was chosen on networks that the model averages."""
+    n = metrics.get("cross_validated")
+    if not n:
+        return []
+    chosen = metrics["target"]["kind"] != "regression" and metrics["calibration"].get("method") != "none"
+    chosen_too = [note("chosen-on-folds", CHOSEN["operating_point" in metrics], n=n)] if chosen else []
+    return [note("cross-validated", n=n), *chosen_too]
 
 
 def _of_test(metrics: dict[str, Any], people: int) -> list[dict[str, str]]:

@@ -42,7 +42,8 @@ class Request:
     network: names of networks; several, or ``("all",)``, are ranked under equal budget.
     weights: pretrained weights (file, ``hub:NAME`` or a known name).
     size: side length of the network's input. epochs, batch, learning_rate, precision, members: of the training.
-    folds: train so many networks, each without one part of the patients (masks only); they are averaged on the test set.
+    folds: train so many networks (times members), each without one part of the patients of training and validation, who are judged by it: calibration,
+        operating point and validation figures rest on all of them. On the test set the networks are averaged.
     repeat: train with so many seeds; the first is the model, the others show how much of its figure is luck (`stages.repeat`). A finished run may be
         given more of them.
     by_image: split by image; the report shows it in red. new_split: do not keep the official split.

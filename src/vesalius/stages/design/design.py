@@ -17,7 +17,7 @@ from vesalius.stages.design.facts import Facts
 from vesalius.stages.design.inputs import choose_input, reads_of
 from vesalius.stages.design.machine import Machine, decide_machine
 from vesalius.stages.design.probe import probe
-from vesalius.stages.design.training import choose_training, default_budget_s
+from vesalius.stages.design.training import choose_training, default_budget_s, of_a_fold
 from vesalius.stages.prepare import cache_bytes
 from vesalius.stages.request import Request
 
@@ -38,19 +38,20 @@ def design(facts: Facts, machine: Machine, request: Request, *, network: str | N
     Parameters
     ----------
     network: the network to plan for; None takes the request's first, else the default.
-    share: part of the budget that this network may use, when several are ranked.
+    share: part of the budget that this network may use, when several are ranked. With folds each fold's network has an equal part of that.
 
     Raises
     ------
     OptionError: an unknown network, or a size that it cannot read.
     """
-    budget_s = share * (request.budget_s or default_budget_s(facts))
+    budget_s = share * (request.budget_s or default_budget_s(facts)) / (request.folds or 1)
+    seen = of_a_fold(facts, request.folds)
     plan = _data(Plan(), facts)
     for name, options, why in _rungs(network or next(iter(request.network), None)):
         tried = plan.decide("network.name", name, why).decide("network.options", options, "the defaults of this network" if not options else why)
         seconds = _seconds_per_image(name, options, facts, machine)
-        tried = choose_input(tried, facts, request, budget_s, seconds)
-        if budget_s / (facts.n_train * seconds(tuple(tried["input.size"]))) >= LEAST_PASSES:
+        tried = choose_input(tried, seen, request, budget_s, seconds)
+        if budget_s / (seen.n_train * seconds(tuple(tried["input.size"]))) >= LEAST_PASSES:
             break
     tried = choose_training(tried, facts, machine, request, budget_s)
     return _machine(_output(tried, facts, request), facts, machine, request)
@@ -105,8 +106,10 @@ def _machine(plan: Plan, facts: Facts, machine: Machine, request: Request) -> Pl
     estimate = cost(network_of(plan, reads, output_for(facts.target).n_out), (1, *reads.shape))
     weights = estimate.params * 4
     memory = OWN_BYTES + 6 * weights + 3 * estimate.activation_bytes_per_image * int(plan["train.batch"]) + min(disk, machine.ram_bytes // 4)
-    plan = plan.decide("machine.predicted_memory_mb", round(memory / 2**20), "network, optimiser, activations of a batch, prepared images")
-    return plan.decide("machine.predicted_disk_mb", round((disk + 8 * weights * int(plan["train.members"])) / 2**20), "prepared images, checkpoints, model")
+    networks = int(plan["train.members"]) * max(1, int(plan["train.folds"]))
+    plan = plan.decide("machine.predicted_memory_mb", round((memory + (networks - 1) * weights) / 2**20),
+                       "network, optimiser, activations of a batch, prepared images")
+    return plan.decide("machine.predicted_disk_mb", round((disk + 8 * weights * networks) / 2**20), "prepared images, checkpoints, model")
 
 
 def complete(plan: Plan, images: np.ndarray, train_rows: np.ndarray) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,16 +45,26 @@ def default_budget_s(facts: Facts) -> float:
     return float(np.clip(BASE_BUDGET_S * facts.n_train / 5000, BASE_BUDGET_S, LONGEST_BUDGET_S))
 
 
+def of_a_fold(facts: Facts, folds: int | None) -> Facts:
+    """The facts with as many training images as each network learns from: with folds all but its own part of training and validation."""
+    return facts if not folds else replace(facts, n_train=max(1, round((facts.n_train + facts.n_validation) * (folds - 1) / folds)))
+
+
 def choose_training(plan: Plan, facts: Facts, machine: Machine, request: Request, budget_s: float) -> Plan:
     """Decide the section ``[train]``.
+
+    Parameters
+    ----------
+    budget_s: for the members together; with folds for those of one fold.
 
     Raises
     ------
     RunError: not even one image fits into the memory.
     """
-    plan = _choose_batch(plan, facts, machine, request)
+    seen = of_a_fold(facts, request.folds)
+    plan = _choose_batch(plan, seen, machine, request)
     plan, speed = _choose_speed(plan, facts, machine, request)
-    plan = _choose_length(plan, facts, request, budget_s, speed)
+    plan = _choose_length(_choose_folds(plan, request), seen, request, budget_s, speed)
     plan = _choose_optimiser(plan, request)
     plan = _choose_balance(plan, facts)
     return _choose_augmentation(plan, facts)
@@ -90,6 +101,20 @@ def _choose_speed(plan: Plan, facts: Facts, machine: Machine, request: Request) 
     return plan.decide("train.channels_last", speed.channels_last, speed.sentence), speed
 
 
+def _choose_folds(plan: Plan, request: Request) -> Plan:
+    if not request.folds:
+        return plan.decide("train.folds", 0, "one split into training and validation; see --folds")
+    why = "asked for with --folds: each network learns without one part of the patients and is judged on it; all are averaged on the test set"
+    return plan.decide("train.folds", request.folds, why)
+
+
+def _choose_members(plan: Plan, request: Request, affordable: float) -> Plan:
+    members = request.members or (1 if request.folds else int(np.clip(affordable // PASSES_OF_MEMBER, 1, MEMBERS_MOST)))
+    why = f"the budget allows {affordable:.0f} passes; each network needs {PASSES_OF_MEMBER}"
+    why = "asked for with --members" if request.members else "one a fold; the folds' networks are averaged" if request.folds else why
+    return plan.decide("train.members", members, why)
+
+
 def _choose_length(plan: Plan, facts: Facts, request: Request, budget_s: float, speed: Speed) -> Plan:
     batch = int(plan["train.batch"])
     passes_steps = math.ceil(facts.n_train / batch)
@@ -97,18 +122,18 @@ def _choose_length(plan: Plan, facts: Facts, request: Request, budget_s: float, 
     why = "one pass through the training images" if per_epoch == passes_steps else f"several passes, so that an epoch has {per_epoch} steps"
     plan = plan.decide("train.steps_per_epoch", per_epoch, why)
     step_s = speed.seconds * OVERHEAD
-    affordable = budget_s / (step_s * passes_steps)
-    members = request.members or int(np.clip(affordable // PASSES_OF_MEMBER, 1, MEMBERS_MOST))
-    why = "asked for with --members" if request.members else f"the budget allows {affordable:.0f} passes; each network needs {PASSES_OF_MEMBER}"
-    plan = plan.decide("train.members", members, why)
+    plan = _choose_members(plan, request, budget_s / (step_s * passes_steps))
+    members = int(plan["train.members"])
     fits = int(budget_s / members / (step_s * per_epoch))
     most = math.ceil(PASSES_MOST * passes_steps / per_epoch)
     epochs = max(1, min(fits, most))
-    reason = f"{step_s * 1000:.0f} ms a step: " + (f"as many as fit into {budget_s:.0f} s" if fits < most else f"{PASSES_MOST} passes are enough")
+    room = f"as many as fit into {budget_s:.0f} s" + (" a fold" if request.folds else "")
+    reason = f"{step_s * 1000:.0f} ms a step: " + (room if fits < most else f"{PASSES_MOST} passes are enough")
     if request.epochs is not None:
         epochs, reason = request.epochs, "asked for with --epochs"
     plan = plan.decide("train.epochs", epochs, reason)
-    plan = plan.decide("train.predicted_seconds", round(epochs * per_epoch * step_s * members), "steps times the measured time of a step")
+    seconds = epochs * per_epoch * step_s * members * max(1, request.folds or 1)
+    plan = plan.decide("train.predicted_seconds", round(seconds), "steps times the measured time of a step")
     patience = max(8, math.ceil(epochs / 2))
     return plan.decide("train.patience", patience, "stops when the validation loss has not improved for so many epochs")
 
