@@ -21,6 +21,7 @@ from vesalius.formats import open_study
 from vesalius.formats.dicomseg import segment_mask
 from vesalius.formats.rtstruct import roi_mask
 from vesalius.kernels.conformal import patients_needed
+from vesalius.kernels.tiled_labels import labels_of
 from vesalius.mapping import Mapping
 from vesalius.stages.fitfor import Fitness, Reason
 from vesalius.stages.knowing import Knowing
@@ -313,3 +314,16 @@ def test_a_mapping_remembers_nothing_of_a_study(tmp_path: Path) -> None:
     read(mapping, [film(tmp_path / "a.dcm")], tmp_path / "job")
     assert all((value == before[name]).all() for name, value in mapping.network.state_dict().items())
     assert isinstance(mapping, Mapping) and Text("a", "b").code == "a"
+
+
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_a_process_looks_for_the_fastest_engine_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    for name in ("quicken", "quicken_boxes"):
+        monkeypatch.setattr(reading, name, lambda mapping, x, n: asked.append(n))
+    mapping = mask_model((32, 32)) if kind == "masks" else box_model((48, 48))
+    for name in ("a", "b"):
+        read(mapping, [film(tmp_path / f"{name}.dcm")], tmp_path / name)
+    assert asked == [reading.TO_COME]
+    if kind == "masks":
+        assert mapping.labels is not labels_of, "it heeds the memory from the first study on"

@@ -23,7 +23,9 @@ from vesalius.core.finding import Finding
 from vesalius.core.study import Study
 from vesalius.errors import VesaliusError
 from vesalius.formats.cases import open_case
+from vesalius.kernels.tiled_labels import labels_of
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
+from vesalius.stages.boxed.quicken import quicken_boxes
 from vesalius.stages.explain import explain_study, trusted_map
 from vesalius.stages.explain.pictures import plane, png, scaled, sheet, views
 from vesalius.stages.fitfor import Fitness, judge
@@ -42,6 +44,7 @@ from vesalius.stages.serve.objects.header import facts_of
 from vesalius.stages.serve.objects.volume import write_volume
 from vesalius.stages.serve.objects.write import checked_kinds
 from vesalius.stages.serve.studies import cases_of_files
+from vesalius.stages.tiled.quicken import quicken, within_memory
 from vesalius.stages.writing import write_finding
 from vesalius.stages.writing.boxes import write_boxes
 from vesalius.storage import atomic_json, atomic_write, telling
@@ -50,6 +53,8 @@ RECORD = "finding.json"
 IMAGE, MASK, HEAT, PICTURE = "image.nii.gz", "mask.nii.gz", "heat.nii.gz", "picture.png"
 EDGE = 512
 """Longer edge in pixels of the picture of a study that was not read."""
+TO_COME = 60
+"""Studies that a process is thought to read: engines are measured, once for a model on a machine, where torch takes seconds for one."""
 
 
 @dataclass
@@ -169,11 +174,26 @@ def _read(mapping: Mapping, case: Case, knowing: Knowing | None, force: bool) ->
 def _told(mapping: Mapping, study: Study, knowing: Knowing | None) -> Finding:
     """The finding as `predict` gives it."""
     if isinstance(mapping, TiledMapping):
+        ready_for_masks(mapping, study)
         return mapping.task.finding(mapping.segment(study).labels, study)
     if isinstance(mapping, BoxedMapping):
+        ready_for_boxes(mapping, study)
         return mapping.task.finding(mapping.detect(study), study)
     finding = mapping(study)
     return finding if knowing is None else knowing.told(finding, mapping.output.target)
+
+
+def ready_for_masks(mapping: TiledMapping, study: Study) -> None:
+    """Before the first study of a process: heed the memory, and take the fastest engine where that pays for the studies that are to come."""
+    if mapping.labels is labels_of:
+        within_memory(mapping)
+        quicken(mapping, mapping.encode(study)[0], TO_COME)
+
+
+def ready_for_boxes(mapping: BoxedMapping, study: Study) -> None:
+    """The same for a model that gives boxes."""
+    if not mapping.took:
+        quicken_boxes(mapping, mapping.encode(study)[0], TO_COME)
 
 
 def _notes(read: Read, knowing: Knowing | None) -> list[dict[str, str]]:
