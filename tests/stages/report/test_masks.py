@@ -254,6 +254,19 @@ def test_baselines_and_data_size_are_shown_where_there_are_some(mask_run):
     assert {"baselines", "datasize"} <= set(ids)
 
 
+@pytest.mark.parametrize(("lang", "lead", "said"), [
+    ("en", "The baseline judges every sample by itself", "The best baseline (boosted trees on filters) is beaten: the difference in Dice is +0.040"),
+    ("zh", "基线模型不使用神经网络，逐个像素判断", "滤波特征 + 梯度提升树"),
+])
+def test_what_the_network_adds_is_said_in_both_languages(mask_run, lang, lead, said):
+    figure = {"value": 0.75, "low": 0.72, "high": 0.79, "n_patients": 8, "n_images": 16}
+    gain = {"over": "boosted", "metric": "dice", "value": 0.04, "low": 0.01, "high": 0.07, "p": 0.01, "method": "paired patient bootstrap"}
+    changed(mask_run, "metrics.json", baselines={"boosted": {"test": {"dice": figure}, "validation": {"dice": figure}}}, gain=gain)
+    text = read(mask_run, lang)
+    assert 'id="baselines"' in text and lead in text and said in text and "baseline.boosted" not in text
+
+
+
 def test_ticks_of_a_logarithmic_axis():
     assert log_ticks(8, 15) == [10.0] and log_ticks(0.8, 6) == [1.0, 2.0, 5.0] and log_ticks(1, 1e9) == [1.0, 100.0, 1e4, 1e6, 1e8]
 

@@ -254,3 +254,21 @@ def test_rows_of_scored_masks_go_straight_into_the_table():
     metrics = metrics_of(frame)
     assert metrics["test"]["dice"]["value"] == pytest.approx(frame.groupby("class")["dice"].mean().mean())
     assert set(score_case(truth[0] == 1, truth[0] == 1, spacing_mm=(1.0, 1.0), tolerance_mm=1.0)) < set(frame)
+
+
+def test_what_the_network_adds_is_the_paired_difference_from_the_best_baseline_of_validation():
+    network, weak, good = (pd.concat([table(noise=n, seed=s), table(12, n, s, "validation")], ignore_index=True) for n, s in ((0.05, 1), (0.3, 2), (0.1, 3)))
+    lucky = weak.assign(dice=np.where(weak["split"] == "test", 0.99, weak["dice"]))
+    metrics = metrics_of(network, baselines={"lucky": lucky, "good": good})
+    assert set(metrics["baselines"]["good"]) == {"test", "validation"} and metrics["gain"]["over"] == "good"
+    tests = [frame[frame["split"] == "test"].groupby("class")["dice"].mean().mean() for frame in (network, good)]
+    assert metrics["baselines"]["good"]["test"]["dice"]["value"] == pytest.approx(tests[1])
+    assert metrics["gain"]["value"] == pytest.approx(tests[0] - tests[1])
+    assert metrics["gain"] == {"over": "good", **compare(network, good, n_boot=300)}
+    assert metrics["gain"]["low"] < metrics["gain"]["value"] < metrics["gain"]["high"]
+    assert "baselines" not in metrics_of(network) and "gain" not in metrics_of(network)
+
+
+def test_without_validation_the_only_baseline_is_the_one_that_counts():
+    metrics = metrics_of(table(seed=1), baselines={"boosted": table(seed=2)})
+    assert set(metrics["baselines"]["boosted"]) == {"test"} and metrics["gain"]["over"] == "boosted"

@@ -66,9 +66,10 @@ def training(facts: RunFacts) -> Section:
 
 
 def baselines(facts: RunFacts) -> Section | None:
-    """Only where there are some: a network that marks structures has no usual one."""
+    """Only where there are some: older runs have none."""
     shown, drawn, said = tables.baselines(facts), charts.forest(facts), gain_sentence(facts)
-    return section("baselines", "metrics.json", [drawn], [shown], [said] if said else []) if shown or drawn else None
+    lead = [say("maskbaselines.lead"), *([said] if said else [])]
+    return section("baselines", "metrics.json", [drawn], [shown], lead) if shown or drawn else None
 
 
 def datasize(facts: RunFacts) -> Section | None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from vesalius.core.target import IGNORED, TargetSpec
 from vesalius.formats.cases import open_case, open_truth, open_view
 from vesalius.kernels.maskscores import score_study
 from vesalius.mapping import Segmented, TiledMapping
-from vesalius.outputs.segment import judged_only
+from vesalius.outputs.segment import Segment, judged_only
 from vesalius.stages.tiled import bias
 from vesalius.storage import atomic_json, atomic_write
 
@@ -27,6 +27,18 @@ Progress = Callable[[int, int, str], None]
 SCORES = "scores"
 PIXEL_TOLERANCE = 2.0
 LEAST_TOLERANCE_MM = 1.0
+
+
+class Marks(Protocol):
+    """What is judged: a mapping, or anything else that marks a study. ``hash`` names what it has learnt, ``task`` how it decides."""
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def task(self) -> Segment: ...
+
+    def segment(self, study: Study, *, probability: bool = False) -> Segmented: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ def tolerance_for(spacing_mm: Sequence[float]) -> float:
 
 
 def judged(
-    mapping: TiledMapping, rows: pd.DataFrame, judge: Judge, folder: Path, *, fold: int = -1, progress: Progress, what: str = "cases marked and scored",
+    mapping: Marks, rows: pd.DataFrame, judge: Judge, folder: Path, *, fold: int = -1, progress: Progress, what: str = "cases marked and scored",
 ) -> pd.DataFrame:
     """``predictions.parquet`` (docs/architecture.md) of the cases in ``rows``; what was done before is read back.
 
@@ -65,7 +77,7 @@ def judged(
     return pd.DataFrame(made)
 
 
-def _one(mapping: TiledMapping, facts: dict[str, Any], judge: Judge, folder: Path, fold: int) -> list[dict[str, Any]]:
+def _one(mapping: Marks, facts: dict[str, Any], judge: Judge, folder: Path, fold: int) -> list[dict[str, Any]]:
     name = hashlib.sha256(facts["id"].encode()).hexdigest()[:16]
     record = folder / "log" / SCORES / f"{name}.json"
     mark = f"{mapping.hash} {mapping.task.facts.get('bias')} {fold}"

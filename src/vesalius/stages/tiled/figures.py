@@ -7,7 +7,7 @@ holds has no figure there and is left out of its means. Nothing here opens an im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +55,16 @@ class Cube:
         return lambda weights: alone.figures(weights)[0, 0]
 
 
-def mask_metrics(predictions: pd.DataFrame, target: TargetSpec, *, tolerance: float, seed: int = 0, n_boot: int = 2000) -> dict[str, Any]:
+def mask_metrics(
+    predictions: pd.DataFrame, target: TargetSpec, *, tolerance: float, baselines: Mapping[str, pd.DataFrame] | None = None, seed: int = 0, n_boot: int = 2000,
+) -> dict[str, Any]:
     """``metrics.json`` of a mask run, without ``looks_at_test``.
 
     Parameters
     ----------
     predictions: ``predictions.parquet``, a row per case and class.
     tolerance: of NSD, in the unit of the table. seed, n_boot: of the bootstrap.
+    baselines: such a table of every other method by name; ``gain`` is over the one that was best on validation.
 
     ``size_error`` is the mean of |predicted - true| / true, ``size_bias`` that of (predicted - true) / true. Figures of
     ``test`` and ``validation`` are those of the model that is kept, ``cross_validation`` (rows with a fold) those of the
@@ -84,7 +87,19 @@ def mask_metrics(predictions: pd.DataFrame, target: TargetSpec, *, tolerance: fl
     }
     doubt = uncertainty_of(parts["test"], seed=seed, n_boot=n_boot)
     metrics |= {"uncertainty": doubt} if doubt else {}
+    metrics |= _against(predictions, baselines, target, seed, n_boot) if baselines else {}
     return metrics | {"notes": notes_of(metrics, parts["test"])}
+
+
+def _against(predictions: pd.DataFrame, baselines: Mapping[str, pd.DataFrame], target: TargetSpec, seed: int, n_boot: int) -> dict[str, Any]:
+    """Figures of every other method, and what the network gains on the test over the one that was best on validation (the only one, where none is)."""
+    made = {}
+    for name, frame in baselines.items():
+        made[name] = {part: _assess(cube_of(rows, target.classes), target.classes, seed, n_boot)[0] for part, rows in parts_of(frame).items()}
+    known = {name: each.get("validation", {}).get(PRIMARY, {"value": -1.0})["value"] for name, each in made.items() if PRIMARY in each.get("test", {})}
+    best = max(known, key=lambda name: known[name], default=None)
+    gain = None if best is None else compare(predictions, baselines[best], seed=seed, n_boot=n_boot)
+    return {"baselines": made} | ({"gain": {"over": best, **gain}} if gain else {})
 
 
 def parts_of(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -18,6 +18,7 @@ from vesalius.stages.parts import Part, keep_training, unseen_of
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
 from vesalius.stages.sealing import Looks, verify_seal
+from vesalius.stages.tiled.baseline import Boosted
 from vesalius.stages.tiled.bias import bias_of
 from vesalius.stages.tiled.design import design_tiles, tile_reads_of
 from vesalius.stages.tiled.evaluate import Judge, choose_bias, judged, tolerance_for
@@ -25,7 +26,8 @@ from vesalius.stages.tiled.explain import explain_masks
 from vesalius.stages.tiled.facts import gather_tiles
 from vesalius.stages.tiled.figures import mask_metrics
 from vesalius.stages.tiled.quicken import within_memory
-from vesalius.stages.tiled.store import prepare_cases
+from vesalius.stages.tiled.rival import NAME, judged_baseline, learnt_baseline
+from vesalius.stages.tiled.store import TileStore, prepare_cases
 from vesalius.stages.tiled.train import TileMaterial, mapping_of, train_parts
 from vesalius.stages.train import Trained
 from vesalius.stages.work import Work, data_hash, used_of
@@ -40,11 +42,12 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     judge = Judge(cases, cohort.target, float(plan["output.tolerance"]))
     if not work.run.metrics.is_file():
         material = _material(work, plan, cohort, cases, used)
+        baseline = _baseline(work, material, judge, used)
         start = time.perf_counter()
         parts, results = train_parts(plan, material, work.request, work.progress)
         work.timed("train", start)
         keep_training(work, parts, results)
-        _evaluate(work, plan, material, judge, used, parts, results)
+        _evaluate(work, plan, material, judge, used, parts, results, baseline)
     if to_repeat(work):
         material = _material(work, plan, cohort, cases, used)
         repeat_training(work, cohort.target, lambda again: _again(work, plan, material, judge, again))
@@ -76,8 +79,30 @@ def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], us
     return TileMaterial(store, inner, cohort.target, work.run.checkpoints, work.run.log)
 
 
+def _baseline(work: Work, material: TileMaterial, judge: Judge, used: pd.DataFrame) -> Boosted | None:
+    """A classifier of samples without a network, judged on validation; None where it was judged on the test set already."""
+    run, start = work.run, time.perf_counter()
+    if run.baselines.is_file() or not isinstance(material.store, TileStore):
+        return None
+    model = learnt_baseline(material.store, material.frame, used, material.target, work.request, run.log, work.progress)
+    judged_baseline(model, used[used["split"] == "validation"], judge, run.log, work.progress)
+    work.timed("baselines", start)
+    return model
+
+
+def _rivals(work: Work, baseline: Boosted | None, judge: Judge, used: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What the baseline marks in validation and test, by name; it sees the test set in the network's one look."""
+    path, start = work.run.baselines, time.perf_counter()
+    if baseline is not None:
+        made = judged_baseline(baseline, used[used["split"].isin(["validation", "test"])], judge, work.run.log, work.progress)
+        atomic_file(path, made.to_parquet)
+    work.timed("baselines", start)
+    return {NAME: pd.read_parquet(path)}
+
+
 def _evaluate(
     work: Work, plan: Plan, material: TileMaterial, judge: Judge, used: pd.DataFrame, parts: Sequence[Part], results: Sequence[Trained],
+    baseline: Boosted | None,
 ) -> None:
     """Validation by networks that have not seen it, the operating point chosen there; then one look at the test set by all networks."""
     run, start = work.run, time.perf_counter()
@@ -93,7 +118,9 @@ def _evaluate(
     tables.append(judged(whole, used[used["split"] == "test"], judge, run.path, progress=work.progress, what="test cases marked"))
     predictions = pd.concat(tables, ignore_index=True)
     atomic_file(run.predictions, predictions.to_parquet)
-    metrics = mask_metrics(predictions, judge.target, tolerance=judge.tolerance, seed=work.request.seed)
+    work.timed("evaluate", start)
+    rivals, start = _rivals(work, baseline, judge, used), time.perf_counter()
+    metrics = mask_metrics(predictions, judge.target, tolerance=judge.tolerance, baselines=rivals, seed=work.request.seed)
     metrics |= {"looks_at_test": looks, "notes": [*work.split_facts["notes"], *metrics["notes"]]} | ({"operating_point": operating} if operating else {})
     work.timed("evaluate", start)
     atomic_json(run.environment, run.facts() | {"seconds": work.seconds, "data_hash": data_hash(used)})
