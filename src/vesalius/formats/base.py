@@ -24,10 +24,12 @@ class Format(ABC):
     ----------
     name: as in `Source.format`.
     suffixes: lower-case, with the dot; the longest that fits a file name decides (``.nii.gz``).
+    by_samples: whether several images lie in one file, so that the samples and not the bytes of the file tell them apart (`content_hash`).
     """
 
     name: str = ""
     suffixes: tuple[str, ...] = ()
+    by_samples: bool = False
 
     @classmethod
     @abstractmethod

@@ -38,7 +38,7 @@ NOT_FOR_READING = {
 }
 FACTS = ("PatientID", "PatientSex", "PatientAge", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames",
          "ImageOrientationPatient", "ImagePositionPatient", "SamplesPerPixel", "BitsStored", "SOPClassUID", "ViewPosition", "ImageLaterality", "Laterality",
-         "BodyPartExamined", "PhotometricInterpretation", "ImageType", "FrameOfReferenceUID")
+         "BodyPartExamined", "PhotometricInterpretation", "ImageType", "FrameOfReferenceUID", "InstanceNumber")
 
 
 @FORMATS.register("dicom")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vesalius.core.cohort import Source
@@ -16,13 +16,26 @@ from vesalius.formats.dicom import facts_of
 from vesalius.formats.walk import Tree
 
 
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One slice of a series: the relative path of its file, its SOPInstanceUID and Instance Number (0020,0013; None where it states none)."""
+
+    name: str
+    uid: str
+    number: int | None = None
+
+
 @dataclass(frozen=True)
 class Group:
-    """One image: its id (relative path of the file, or of the series' folder), where it is stored, and attributes of its first file."""
+    """One image: its id (relative path of the file, or of the series' folder), where it is stored, and attributes of its first file.
+
+    ``instances``: of a series its slices, in the order of ``source.files``; empty for an image of its own.
+    """
 
     id: str
     source: Source
     facts: dict[str, Any]
+    instances: tuple[Instance, ...] = ()
 
 
 def group_series(tree: Tree, names: list[str]) -> tuple[list[Group], int]:
@@ -70,7 +83,13 @@ def _group(tree: Tree, folder: str, uid: str, members: list[tuple[str, dict[str,
         name, facts = members[0]
         return Group(name, Source("dicom", tree.path(name)), facts)
     files = tuple(tree.path(name) for name, _ in members)
-    return Group(folder or ".", Source("dicom", tree.path(folder) if folder else tree.root, uid, files), members[0][1])
+    instances = tuple(Instance(name, str(facts.get("SOPInstanceUID") or ""), _number(facts)) for name, facts in members)
+    return Group(folder or ".", Source("dicom", tree.path(folder) if folder else tree.root, uid, files), members[0][1], instances)
+
+
+def _number(facts: dict[str, Any]) -> int | None:
+    stated = str(facts.get("InstanceNumber") or "").strip()
+    return int(stated) if stated.lstrip("-").isdigit() else None
 
 
 def _unique(groups: list[Group]) -> list[Group]:
@@ -84,7 +103,7 @@ def _unique(groups: list[Group]) -> list[Group]:
         if not source.files:
             done.append(group)
         elif counts[group.id] > 1 or group.id == ".":
-            done.append(Group(f"{group.id}#{source.member}", source, group.facts))
+            done.append(replace(group, id=f"{group.id}#{source.member}"))
         else:
-            done.append(Group(group.id, Source(source.format, source.path, None, source.files), group.facts))
+            done.append(replace(group, source=replace(source, member=None)))
     return done

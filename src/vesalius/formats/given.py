@@ -37,10 +37,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Given:
-    """DATA as text, and what is found there; a folder is listed once for all layouts."""
+    """DATA as text, and what is found there; a folder is listed once for all layouts.
+
+    ``listed``: images that a layout takes in place of those below the folder (single slices of series and volumes).
+    """
 
     data: str
     options: Options = field(default_factory=Options)
+    listed: Found | None = None
 
     @property
     def path(self) -> Path:
@@ -52,7 +56,9 @@ class Given:
 
     @cached_property
     def found(self) -> Found:
-        """The images below the folder, DICOM files grouped into series."""
+        """The images below the folder, DICOM files grouped into series; those that are ``listed``, where some are."""
+        if self.listed is not None:
+            return self.listed
         found = find(self.tree)
         return found if self.options.gaps != "fill" else replace(found, items=tuple((name, filled(source)) for name, source in found.items))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from vesalius.core.cohort import Source
 
 SAMPLE = 500
+UID = re.compile(r"[0-2](?:\.\d+){4,}")
+"""What follows the last dot of a DICOM identifier is no ending of a file name."""
 DICOM_KEYS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
 
 
@@ -20,14 +23,14 @@ class Index:
 
     def __init__(self, items: Sequence[tuple[str, Source]], dicom: Mapping[str, Mapping[str, Any]]) -> None:
         self.by: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(5)]
-        for name, _ in items:
+        for name, source in items:
             path = name.split("#", 1)[0]
             base = path.rsplit("/", 1)[-1]
             for place, key in enumerate((name, base, stem(base))):
                 self.by[place][key].append(name)
             for folder in path.split("/")[:-1]:
                 self.by[3][folder].append(name)
-            for keyword in DICOM_KEYS:
+            for keyword in DICOM_KEYS[1:] if source.files else DICOM_KEYS:  # the identifier of its first slice is not that of a series
                 if value := dicom.get(name, {}).get(keyword):
                     self.by[4][str(value)].append(name)
         self.by = [dict(each) for each in self.by]
@@ -41,7 +44,7 @@ class Index:
         whole = self.by[0].get(path)
         if whole:
             return whole
-        named = self.by[1].get(base) or (self.by[2].get(stem(base)) or self.by[2].get(base) or [])
+        named = self.by[1].get(base) or self.by[2].get(base) or ([] if UID.fullmatch(base) else self.by[2].get(stem(base))) or []
         if named:
             return _nearest(named, path)
         return self.by[3].get(base) or self.by[4].get(cell.strip()) or []

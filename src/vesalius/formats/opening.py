@@ -80,7 +80,7 @@ def header(source: Source) -> dict[str, Any]:
 
 
 def content_hash(source: Source) -> str:
-    """sha256 of what is stored: the bytes of a file; of an npz member its samples, shape and type; of a series its files' sorted hashes.
+    """sha256 of what is stored: the bytes of a file; of an npz member or a slice its samples, shape and type; of a series its files' sorted hashes.
 
     Raises
     ------
@@ -89,13 +89,19 @@ def content_hash(source: Source) -> str:
     _ready(source)
     try:
         if source.format == "npz" and source.member:
-            row = np.ascontiguousarray(row_of(source))
-            return hashlib.sha256(f"{row.shape}{row.dtype.str}".encode() + row.tobytes()).hexdigest()
+            return _samples_hash(row_of(source))
+        if _format(source).by_samples:
+            return _samples_hash(open_study(source).image)
         if source.files:
             return hashlib.sha256("".join(sorted(_file_hash(name) for name in source.files)).encode()).hexdigest()
         return _file_hash(source.path)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _refusal(source, _format(source), error) from error
+
+
+def _samples_hash(samples: np.ndarray) -> str:
+    held = np.ascontiguousarray(samples)
+    return hashlib.sha256(f"{held.shape}{held.dtype.str}".encode() + held.tobytes()).hexdigest()
 
 
 def _file_hash(name: str) -> str:

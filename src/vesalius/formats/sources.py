@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from vesalius.core.cohort import Source
 from vesalius.errors import DataError, FormatError
 from vesalius.formats.array import image_key, layout_of, shapes_in
 from vesalius.formats.base import FORMATS
-from vesalius.formats.dicomseries import group_series
+from vesalius.formats.dicomseries import Group, Instance, group_series
 from vesalius.formats.opening import format_of, header
 from vesalius.formats.walk import Tree, walk
 
@@ -22,11 +23,16 @@ SAMPLED = 48
 
 @dataclass(frozen=True)
 class Found:
-    """Images with their ids (relative posix paths), what was left out by suffix, and DICOM facts by id."""
+    """Images with their ids (relative posix paths), what was left out by suffix, and DICOM facts by id.
+
+    ``instances``: the slices of each DICOM series, by its id. ``whole``: where the images are slices, for each the id of the image that it is part of.
+    """
 
     items: tuple[tuple[str, Source], ...]
     skipped: tuple[tuple[str, int], ...]
     dicom: dict[str, dict[str, Any]]
+    instances: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     def skipped_note(self) -> str | None:
         """A sentence on files that are no images, or None."""
@@ -51,8 +57,9 @@ def find(tree: Tree) -> Found:
             items[name] = Source(kind, tree.path(name))
         else:
             skipped[Path(name).suffix.lower() or "without suffix"] += 1
-    facts = _enter_series(tree, dicom, items, skipped)
-    return Found(tuple(sorted(items.items())), tuple(skipped.most_common()), facts)
+    groups = _enter_series(tree, dicom, items, skipped)
+    return Found(tuple(sorted(items.items())), tuple(skipped.most_common()), {group.id: group.facts for group in groups},
+                 {group.id: group.instances for group in groups if group.instances})
 
 
 def _members(tree: Tree, name: str) -> dict[str, Source]:
@@ -64,13 +71,13 @@ def _members(tree: Tree, name: str) -> dict[str, Source]:
         return whole
 
 
-def _enter_series(tree: Tree, names: list[str], items: dict[str, Source], skipped: Counter[str]) -> dict[str, dict[str, Any]]:
+def _enter_series(tree: Tree, names: list[str], items: dict[str, Source], skipped: Counter[str]) -> list[Group]:
     groups, no_images = group_series(tree, names)
     if no_images:
         skipped["DICOM without image"] += no_images
     for group in groups:
         items[group.id] = group.source
-    return {group.id: group.facts for group in groups}
+    return groups
 
 
 def npz_members(path: Path) -> list[Source]:

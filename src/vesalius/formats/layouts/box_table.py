@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vesalius.core.cohort import Cohort, MarkedBox
 from vesalius.core.target import missing
-from vesalius.errors import DataError, LabelError
+from vesalius.errors import LabelError
 from vesalius.formats.given import LAYOUTS, Given, Layout
 from vesalius.formats.layouts._boxcolumns import Columns, box_columns
 from vesalius.formats.layouts._boxed import RISKS, RULED_OUT, Gathered, boxes_cohort, truth_value, whole
 from vesalius.formats.layouts._pairing import named
+from vesalius.formats.layouts._sliced import one_of, slice_column, sliced
 from vesalius.formats.layouts.class_folders import split_of
 from vesalius.formats.layouts.paired_masks import patients_of_names
 from vesalius.formats.layouts.table import image_column, joined, unmatched
-from vesalius.formats.patients import Patients, by_facts, by_option
+from vesalius.formats.patients import Patients, by_facts
 from vesalius.formats.sheet import CANONICAL, Sheet, read_sheet, typed
 
 Cells = dict[str, Any]
@@ -37,7 +39,7 @@ class BoxTable(Layout):
         if not given.is_folder or not given.tree.images:
             return None
         tables = [(path, columns) for path in _tables(given) if (columns := _columns(path, strict=False))]
-        if not tables or image_column(read_sheet(Path(tables[0][0])), given) is None:
+        if not tables or _names(given, read_sheet(Path(tables[0][0])), tables[0][1]) is None:
             return None
         return f"the table {Path(tables[0][0]).name}: {tables[0][1].told}"
 
@@ -48,13 +50,22 @@ class BoxTable(Layout):
     @classmethod
     def read(cls, given: Given) -> Cohort:
         sheet, columns = _sheet(given)
-        image = image_column(sheet, given)
+        parts = sliced(given, sheet, columns)
+        if parts is not None:
+            given, sheet = parts.given, parts.sheet
+        image = parts.image if parts else image_column(sheet, given)
         if image is None:
             raise unmatched(given, sheet)
         label = _class_column(given, sheet, columns, image)
         gathered = _gathered(given, sheet, columns, image, label)
+        gathered.notes += parts.notes if parts else ()
         told = f"column '{label}' of {Path(sheet.path).name} names the classes" if label else f"no column of {Path(sheet.path).name} names classes"
         return boxes_cohort(given, cls.name, gathered, told)
+
+
+def _names(given: Given, sheet: Sheet, columns: Columns) -> str | None:
+    """The column that names images, or slices of them."""
+    return slice_column(given, sheet, columns) or image_column(sheet, given)
 
 
 def _tables(given: Given) -> list[str]:
@@ -129,9 +140,7 @@ def _rows(given: Given, sheet: Sheet, image: str) -> tuple[dict[str, list[int]],
     lost: dict[str, int] = defaultdict(int)
     for i, cell in enumerate(sheet.frame[image]):
         found = given.index.find(cell)
-        if len(found) > 1:
-            raise DataError("it is not certain which image a row means", where=sheet.path, expected="one image of that name", got=f"{cell}: {named(found)}",
-                            do="write the path of the image into the table")
+        one_of(found, cell, sheet.path)
         if found:
             rows_of[found[0]].append(i)
         else:
@@ -225,11 +234,11 @@ def _patients(given: Given, sheet: Sheet, image: str, rows_of: dict[str, list[in
     option = given.options.patient
     column = option if option in sheet.columns else sheet.roles.get("patient")
     if option and option not in sheet.columns:
-        return by_option(names, option)
+        return patients_of_names(given, names)
     stated = {name: str(given.found.dicom.get(name, {}).get("PatientID") or "") for name in names}
     if column and (option or not any(stated.values())):
         cells = {name: sheet.frame[column].iloc[rows[0]] for name, rows in rows_of.items()}
         found = by_facts(names, cells, f"column '{column}'")
         if found:
-            return found
+            return replace(found, ids=tuple(given.found.whole.get(each, each) for each in found.ids))  # a slice without one is its volume's patient
     return patients_of_names(given, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 from vesalius.core.cohort import Cohort, MaskFile
 from vesalius.core.target import MARKED
@@ -101,7 +102,18 @@ def patients_of(given: Given, rows: list[Row]) -> Patients:
 
 
 def patients_of_names(given: Given, names: list[str]) -> Patients:
-    """As `patients_of`, for ids of images."""
+    """As `patients_of`, for ids of images; the slices of one volume are of one patient."""
+    whole = given.found.whole
+    if not whole:
+        return _patients_of(given, names)
+    of = dict.fromkeys(whole.get(name, name) for name in names)
+    found = _patients_of(given, list(of))
+    told = dict(zip(of, found.ids, strict=True))
+    evidence = found.evidence.replace(" images)", f" series and volumes, {len(names):,} slices)")
+    return replace(found, ids=tuple(told[whole.get(name, name)] for name in names), evidence=evidence)
+
+
+def _patients_of(given: Given, names: list[str]) -> Patients:
     if given.options.patient:
         return by_option(names, given.options.patient)
     stated = {name: str(given.found.dicom.get(name, {}).get("PatientID") or "") for name in names}
