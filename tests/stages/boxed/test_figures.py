@@ -167,6 +167,8 @@ def test_two_runs_are_compared_on_what_both_judged():
 def test_what_a_reader_must_know_is_said():
     few = metrics_of(both(n=6, extra=1))
     assert codes_of(few)[:2] == ["small-test", "boxes-counted"] and {"few-of-class", "no-negatives", "small-validation", "few-false"} <= set(codes_of(few))
+    judged = {each["code"]: each["en"] for each in metrics_of(both(n=6, ignored=0))["notes"]}
+    assert "boxes-counted" not in judged and judged["boxes-counted-all"].endswith(").")
     assert few["notes"][0]["en"].startswith("6 patients in the test set: an mAP50 of 0.")
     healthy = both()
     healthy.loc[0, "truth"] = "[]"

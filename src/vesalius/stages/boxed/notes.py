@@ -15,6 +15,10 @@ from vesalius.stages.notes import note as plain_note
 
 NAMES = {"map50": ("an mAP50", "mAP50"), "cpm": ("a CPM", "CPM")}
 TEXTS = {
+    "boxes-counted-all": (
+        "The figures of the test rest on {n} true boxes in {images} images ({each}).",
+        "测试集指标基于 {images} 幅图像中的 {n} 个真实框（{each}）。",
+    ),
     "boxes-counted": (
         "The figures of the test rest on {n} true boxes in {images} images ({each}); {ignored} further boxes are not judged.",
         "测试集指标基于 {images} 幅图像中的 {n} 个真实框（{each}）；另有 {ignored} 个框不参与评判。",
@@ -85,7 +89,7 @@ def _of_size(metrics: dict[str, Any], people: int) -> list[dict[str, str]]:
 def _boxes(boxes: dict[str, dict[str, int]], images: int) -> dict[str, str]:
     each = ", ".join(f"{name} {facts['true']}" for name, facts in boxes.items())
     total, ignored = (sum(facts[what] for facts in boxes.values()) for what in ("true", "ignored"))
-    return note("boxes-counted", n=total, images=images, each=each, ignored=ignored)
+    return note("boxes-counted" if ignored else "boxes-counted-all", n=total, images=images, each=each, ignored=ignored)
 
 
 def _of_class(name: str, metrics: dict[str, Any]) -> list[dict[str, str]]:
