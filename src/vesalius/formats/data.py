@@ -107,7 +107,8 @@ def _nothing(given: Given) -> DataError:
                          do="give the folder that holds the images")
     if given.options.target == "mask":
         return LabelError("the images have no masks", where=given.data, expected="folders such as images and masks, names such as x.png and x_mask.png, "
-                          "a dataset.json, or DICOM SEG or RTSTRUCT", got=f"{len(given.tree.images)} images", do="put the masks beside them, named as they are")
+                          "a dataset.json, a table with a column of masks, or DICOM SEG or RTSTRUCT", got=f"{len(given.tree.images)} images",
+                          do="put the masks beside them, named as they are")
     if given.options.target == "boxes":
         return LabelError("the images have no boxes", where=given.data, expected="boxes (COCO JSON, Pascal VOC XML, YOLO text, a table with xmin, ymin, xmax "
                           "and ymax) or masks", got=f"{len(given.tree.images)} images", do="put them beside the images, or name the table with --table")

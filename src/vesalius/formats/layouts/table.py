@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,12 @@ def beside(given: Given, names: Sequence[str]) -> Beside | None:
         if given.options.table:
             raise unmatched(given, sheet)
         return None
-    none = Labels((), False, "")
+    return beside_rows(given, sheet, image, names, row_of)
+
+
+def beside_rows(given: Given, sheet: Sheet, image: str, names: Sequence[str], row_of: Mapping[str, int], other: Sequence[str] = ()) -> Beside:
+    """As `beside`, of a table whose rows by image are known; ``other``: columns that say nothing of a patient (names of masks)."""
+    none = Labels(tuple(other), False, "")
     roles, places = _free_roles(sheet, image, none), {name: row_of[name] for name in names if name in row_of}
     clinical, splits = _clinical(sheet, image, none, roles), _splits(sheet, roles)
     asked = given.options.patient
