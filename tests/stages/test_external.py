@@ -19,7 +19,7 @@ from vesalius.plan import Plan
 from vesalius.seed import generator
 from vesalius.stages.cohortfile import write_cohort
 from vesalius.stages.external import evaluate as module
-from vesalius.stages.external import evaluate_external
+from vesalius.stages.external import evaluate_external, words
 from vesalius.stages.external.shift import acquisition_of, compare_numbers, compare_values, shift_of
 from vesalius.stages.fitfor import learn
 from vesalius.stages.report.externalpage import external_page, external_text
@@ -239,3 +239,9 @@ def test_a_like_set_is_read_and_a_model_without_statistics_says_so(remembering, 
     module.Mapping.load(remembering).folder = None
     again = scored(remembering, make_set(tmp_path / "other", 2, n=20)).record
     assert again["fitness"] == {"applies": False} and "external-unjudged" in codes_of(again) and "Without what it refuses" not in external_page(again)
+
+
+def test_what_was_left_out_is_told_in_both_languages():
+    (said,) = words._left_out({"excluded": {"truncated file": 2, "in the run's own data": 3}})
+    assert said["en"] == "Left out: 2 (truncated file); 3 (in the run's own data)."
+    assert said["zh"] == "未计入：2（文件不完整）；3（已在本次训练数据中）。"

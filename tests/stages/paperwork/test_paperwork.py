@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vesalius.errors import OptionError, RunError
 from vesalius.stages.paperwork import NAMES, all_filled, paperwork
 from vesalius.stages.paperwork.base import FOLDER, texts
 from vesalius.stages.paperwork.lists import ANSWERS, gaps
+from vesalius.stages.paperwork.of_data import excluded
 from vesalius.stages.report import read_run
 from vesalius.stages.report.summary import number
 
@@ -205,3 +207,12 @@ def test_every_answer_and_gap_is_asked_for_by_a_list():
     lists = "\n".join((FOLDER / "lists" / f"{name}.toml").read_text("utf-8") for name in NAMES)
     assert [name for name in ANSWERS if f'"{name}"' not in lists] == []
     assert [name for name in gaps() if f'gap = "{name}"' not in lists] == []
+
+
+def test_why_images_were_left_out_is_told_in_both_languages(tmp_path, run):
+    folder = shutil.copytree(run, tmp_path / "other")
+    cohort = pd.read_parquet(folder / "cohort.parquet")
+    cohort.loc[cohort["split"] == "excluded", "excluded_because"] = "truncated file"
+    cohort.to_parquet(folder / "cohort.parquet")
+    told = excluded(read_run(folder)).text
+    assert told.en.endswith("truncated file (1).") and "文件不完整（1）" in told.zh

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vesalius.stages.judged import LOWER
+from vesalius.stages.report.reasons import reason
 
 Sentence = dict[str, str]
 WHAT = {"covariate": ("patients", "患者"), "label": ("labels", "标签"), "output": ("answers of the model", "模型输出"), "acquisition": ("acquisition", "成像")}
@@ -73,8 +74,9 @@ def _shifted(record: dict[str, Any]) -> list[Sentence]:
 def _left_out(record: dict[str, Any]) -> list[Sentence]:
     if not record["excluded"]:
         return []
-    facts = "; ".join(f"{n} ({why})" for why, n in record["excluded"].items())
-    return [_said("external-left-out", "warning", f"Left out: {facts}.", f"未计入：{facts}。")]
+    told = [(reason(why), n) for why, n in record["excluded"].items()]
+    english, chinese = "; ".join(f"{n} ({why.en})" for why, n in told), "；".join(f"{n}（{why.zh}）" for why, n in told)
+    return [_said("external-left-out", "warning", f"Left out: {english}.", f"未计入：{chinese}。")]
 
 
 def _again(record: dict[str, Any]) -> list[Sentence]:

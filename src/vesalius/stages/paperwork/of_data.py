@@ -10,6 +10,7 @@ from vesalius.core.target import missing, text_of
 from vesalius.stages.cohortfile import COLUMNS
 from vesalius.stages.paperwork.base import Answer, in_words, joined, sentences, shown, tell
 from vesalius.stages.report.facts import PARTS, RunFacts
+from vesalius.stages.report.reasons import reason
 from vesalius.stages.report.summary import classes_of, number
 from vesalius.stages.report.texts import Both, name_of, same
 
@@ -33,7 +34,8 @@ def excluded(facts: RunFacts) -> Answer | None:
     if out.empty:
         return Answer(tell("excluded.none"), COHORT)
     why = out["excluded_because"].fillna("–").astype(str).value_counts()
-    reasons = same("; ".join(f"{reason} ({n:,})" for reason, n in list(why.items())[:MOST_REASONS]))
+    known = [(reason(str(told)), n) for told, n in list(why.items())[:MOST_REASONS]]
+    reasons = joined([Both(f"{told.en} ({n:,})", f"{told.zh}（{n:,}）") for told, n in known])
     return Answer(tell("excluded", n=f"{len(out):,}", why=reasons), COHORT)
 
 
