@@ -23,6 +23,10 @@ SAYS = {
         "Cross-validation (another figure than the test's; {n} images of {p} patients, each marked by a network that had not seen it):",
         "交叉验证（与测试集结果不同；{p} 名患者的 {n} 张图像，每张由未见过它的网络标注）：",
     ),
+    "crossed_whole": (
+        "Cross-validation (another figure than the test's; {n} images of {p} patients, each judged by a network that had not learnt from it):",
+        "交叉验证（与测试集结果不同；{p} 名患者的 {n} 张图像，每张由未用它训练的网络评价）：",
+    ),
     "gain": (
         "Against the best baseline ({over}): {value:+.3f} {metric} (95 % interval {low:+.3f} to {high:+.3f}).",
         "与最佳基线（{over}）相比：{metric} {value:+.3f}（95% 区间 {low:+.3f} 至 {high:+.3f}）。",
@@ -46,14 +50,22 @@ def summary(run: Path, lang: str = "en") -> str:
     which = 1 if lang == "zh" else 0
     lines = [SAYS["test"][which].format(**_counted(metrics["test"]), looks=metrics["looks_at_test"]), *_figures(metrics["test"], which, metrics.get("primary"))]
     lines += _each(metrics, which)
-    crossed = metrics.get("cross_validation")
-    if crossed:
-        lines += [SAYS["crossed"][which].format(**_counted(crossed)), *_figures(crossed, which)[:IN_CROSSED]]
+    lines += _crossed(metrics, which)
     gain = metrics.get("gain")
     if gain:
         lines.append(SAYS["gain"][which].format(**gain))
     lines += [note[lang] for note in metrics.get("notes", [])]
     return "\n".join([*lines, SAYS["report"][which].format(path=run / "report.html"), SAYS["doctor"][which]])
+
+
+def _crossed(metrics: dict[str, Any], which: int) -> list[str]:
+    """The figures from folds: of whole images they are those of validation."""
+    whole = bool(metrics.get("cross_validated"))
+    found = metrics.get("validation") if whole else metrics.get("cross_validation")
+    if not found:
+        return []
+    said = SAYS["crossed_whole" if whole else "crossed"][which].format(**_counted(found))
+    return [said, *_figures(found, which, metrics.get("primary"))[:IN_CROSSED]]
 
 
 def _counted(figures: dict[str, Any]) -> dict[str, int]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from vesalius.core.finding import Finding
 from vesalius.core.target import TargetSpec
+from vesalius.stages.evaluate import folds_in
 
 ANSWER = "answer."
 """What the names of these numbers begin with."""
@@ -34,7 +35,11 @@ def _named(target: TargetSpec) -> Sequence[str]:
 
 
 def outputs_of_run(run: Path, target: TargetSpec) -> dict[str, dict[str, float]]:
-    """The same of the validation images of a finished run, by id, from its tables; empty where they are absent."""
+    """The same of the validation images of a finished run, by id, from its tables; empty where they are absent.
+
+    Of whole images with folds it is empty too: each was judged by the networks of one fold, and what the average of all of them answers is distributed in
+    another way, which `stages.monitor` would take for a change of what comes in.
+    """
     path = run / ("cases.parquet" if target.kind == "boxes" else "predictions.parquet")
     if not path.is_file():
         return {}
@@ -46,6 +51,8 @@ def outputs_of_run(run: Path, target: TargetSpec) -> dict[str, dict[str, float]]
     if target.kind == "boxes":
         least = _thresholds(run)
         return {str(name): _counts(json.loads(found), target, least) for name, found in zip(held["id"], held["found"], strict=True)}
+    if folds_in(held):
+        return {}
     columns = {name: "value" if target.kind == "regression" else f"p_{name}" for name in _named(target)}
     return {str(row["id"]): {f"{ANSWER}{name}": float(row[column]) for name, column in columns.items()} for row in held.to_dict("records")}
 

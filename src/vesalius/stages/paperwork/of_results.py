@@ -62,12 +62,12 @@ def performance(facts: RunFacts) -> Answer | None:
 
 
 def internal(facts: RunFacts) -> Answer | None:
-    """Validation beside test, so that a fall between them is seen."""
-    return _part(facts, "validation", "internal")
+    """Validation beside test, so that a fall between them is seen; nothing where validation is of the folds (see `crossed`)."""
+    return None if facts.metrics.get("cross_validated") else _part(facts, "validation", "internal")
 
 
 def crossed(facts: RunFacts) -> Answer | None:
-    return _part(facts, "cross_validation", "crossed")
+    return _part(facts, "validation" if facts.metrics.get("cross_validated") else "cross_validation", "crossed")
 
 
 def _part(facts: RunFacts, part: str, key: str) -> Answer | None:
@@ -135,7 +135,8 @@ def calibration(facts: RunFacts) -> Answer | None:
     found = facts.metrics.get("calibration") or {}
     if not found.get("method"):
         return None
-    said = [tell("calibration", method=name_of("method", str(found["method"])), parameters=shown(found.get("parameters") or {}))]
+    said = [tell("calibration", method=name_of("method", str(found["method"])), parameters=shown(found.get("parameters") or {}),
+                 on=name_of("legend", facts.chosen_on))]
     before, after = (found.get("before") or {}).get("ece"), (found.get("after") or {}).get("ece")
     if before is not None and after is not None:
         said.append(tell("calibration.change", before=number(before), after=number(after)))
@@ -148,13 +149,13 @@ def threshold(facts: RunFacts) -> Answer | None:
     if not point:
         return Answer(tell(f"threshold.{facts.kind}"), METRICS) if facts.kind in ("multiclass", "ordinal", "mask") and facts.metrics.get("test") else None
     several = {name: each for name, each in point.items() if isinstance(each, dict)} or {"": point}
-    listed = [_point(name, each) for name, each in several.items() if each.get("threshold") is not None]
+    listed = [_point(name, each, facts.chosen_on) for name, each in several.items() if each.get("threshold") is not None]
     return Answer(tell("threshold", list=joined(listed)), METRICS) if listed else None
 
 
-def _point(name: str, point: dict[str, Any]) -> Both:
-    named = f"{name}: " if name else ""
-    rule, on = name_of("rule", str(point.get("rule", "–"))), name_of("legend", str(point.get("chosen_on", "–")))
+def _point(name: str, point: dict[str, Any], validation: str) -> Both:
+    named, chosen = f"{name}: " if name else "", str(point.get("chosen_on", "–"))
+    rule, on = name_of("rule", str(point.get("rule", "–"))), name_of("legend", validation if chosen == "validation" else chosen)
     return Both(*(f"{named}{each}" for each in tell("point", value=number(point["threshold"]), rule=rule, on=on)))
 
 

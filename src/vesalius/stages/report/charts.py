@@ -45,7 +45,7 @@ def curve(facts: RunFacts, kind: str) -> Figure | None:
     keys = [(f"s{i}", same(name)) for i, (_, name) in enumerate(series[:N_STYLES])]
     others = list(curves.get("validation", {}).get(kind, {}).values())
     if len(series) == 1 and others:
-        keys = [("s0", say("legend.test")), ("s1", say("legend.validation"))]
+        keys = [("s0", say("legend.test")), ("s1", name_of("legend", facts.chosen_on))]
         for seen in others:
             plot.line(seen["x"], seen["y"], "s1")
     for i, (points, _) in list(enumerate(series[:N_STYLES]))[::-1]:

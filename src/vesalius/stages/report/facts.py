@@ -106,6 +106,17 @@ class RunFacts:
         """Whether the plan keeps the last weights whatever validation says."""
         return self.plan is not None and self.plan.get("train.keep", "best") == "last"
 
+    @property
+    def crossed(self) -> dict[str, Any]:
+        """The cross-validated figures: of masks beside those of validation, of whole images in their place."""
+        found = self.metrics.get("cross_validation") or (self.metrics.get("validation") if self.metrics.get("cross_validated") else None)
+        return dict(found or {})
+
+    @property
+    def chosen_on(self) -> str:
+        """What validation is called: ``cross_validation`` where it is of the folds."""
+        return "cross_validation" if self.metrics.get("cross_validated") else "validation"
+
     def figure(self, name: str, part: str = "test") -> dict[str, Any] | None:
         """One figure of the network, or None where it is undefined."""
         found = self.metrics.get(part, {}).get(name)

@@ -60,7 +60,7 @@ def calibration(facts: RunFacts) -> Key | None:
     figure, method = facts.figure("ece"), (facts.metrics.get("calibration") or {}).get("method")
     if figure is None or not method:
         return None
-    return Key(say("key.ece"), same(number(figure["value"])), say("key.ece_sub", method=name_of("method", method)))
+    return Key(say("key.ece"), same(number(figure["value"])), say("key.ece_sub", method=name_of("method", method), on=name_of("legend", facts.chosen_on)))
 
 
 def crossed(facts: RunFacts) -> Key | None:

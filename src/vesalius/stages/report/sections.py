@@ -50,7 +50,7 @@ def results(facts: RunFacts) -> Section:
 def curves(facts: RunFacts) -> Section:
     drawn = [charts.curve(facts, "roc"), charts.curve(facts, "pr"), charts.reliability(facts), charts.histogram(facts), charts.scatter(facts)]
     found = facts.metrics.get("calibration") or {}
-    on = name_of("legend", found.get("chosen_on", "validation"))
+    on = name_of("legend", facts.chosen_on)
     lead = [say("cal.method", method=name_of("method", found["method"]), on=on)] if found.get("method") else []
     calibrated = [tables.calibration(facts)] if any(drawn) else []
     return section("curves", "metrics.json", drawn, calibrated, lead, has_file=bool(facts.metrics))

@@ -103,7 +103,7 @@ def _operating(facts: RunFacts) -> Both | None:
     if not point or point.get("chosen_on") != "validation" or sensitivity is None or specificity is None:
         return None
     return say(
-        "operating", threshold=number(point["threshold"]), rule=rule_in_words(str(point.get("rule", ""))),
+        "operating", threshold=number(point["threshold"]), on=name_of("legend", facts.chosen_on), rule=rule_in_words(str(point.get("rule", ""))),
         sensitivity=with_interval(sensitivity), specificity=with_interval(specificity),
     )
 
@@ -159,11 +159,11 @@ def _by_class(facts: RunFacts) -> Both | None:
 
 def _crossed(facts: RunFacts) -> Both | None:
     """The cross-validated figure, named as such: it is of other networks and other cases than the test's."""
-    figure = (facts.metrics.get("cross_validation") or {}).get(facts.primary)
+    figure = facts.crossed.get(facts.primary)
     if not figure or figure.get("value") is None:
         return None
     n, p = f"{figure.get('n_images', 0):,}", f"{figure.get('n_patients', 0):,}"
-    return say("crossed", n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
+    return say("crossed" if facts.kind == "mask" else "crossed.whole", n=n, p=p, metric=name_of("metric", facts.primary), value=with_interval(figure))
 
 
 def doubt_share(facts: RunFacts) -> float | None:
@@ -260,7 +260,7 @@ def _boxes_risk(facts: RunFacts) -> Both | None:
     return say("boxes_risk", name=name, value=with_interval(auc))
 
 
-LABELLED: tuple[Callable[[RunFacts], Both | None], ...] = (_asked, _used, _main, _operating, gain_sentence, _looks)
+LABELLED: tuple[Callable[[RunFacts], Both | None], ...] = (_asked, _used, _main, _operating, _crossed, gain_sentence, _looks)
 SENTENCES = {
     "": LABELLED,
     "mask": (_asked, _used, _main, _by_class, _crossed, gain_sentence, doubt_sentence, _looks),

@@ -63,6 +63,7 @@ def figures(facts: RunFacts) -> Table | None:
     if not names:
         return None
     rows = [(name_of("metric", name), *(_figure(seen.get(name)) for seen in shown.values())) for name in names]
+    shown = {facts.chosen_on if part == "validation" else part: seen for part, seen in shown.items()}
     return table("figures", worded("cap.figures", facts.kind), (say("col.figure"), *(_counted(part, seen) for part, seen in shown.items())), rows)
 
 
@@ -226,7 +227,7 @@ def calibration(facts: RunFacts) -> Table | None:
     if not before or not after:
         return None
     rows = [(name_of("metric", name), same(number(before.get(name))), same(number(after.get(name)))) for name in before]
-    return table("calibration", say("cap.calibration"), map(say, ("col.figure", "col.before", "col.after")), rows)
+    return table("calibration", say("cap.calibration", on=name_of("legend", facts.chosen_on)), map(say, ("col.figure", "col.before", "col.after")), rows)
 
 
 def ranking(facts: RunFacts) -> Table | None:

@@ -71,6 +71,10 @@ def _gaps(found: dict[str, Any]) -> Table | None:
     return tables.table("gaps", say("subgroups.gaps", metric=name_of("metric", found["metric"])), head, rows)
 
 
+CAPTIONS = {"seeds": "noise.seeds", "members": "noise.members", "folds": "noise.folds"}
+"""By what the band is from."""
+
+
 def noise(facts: RunFacts) -> Section | None:
     """The band of the figures over the seeds; None where ``trust.json`` has no ``noise``."""
     found = result_of(facts, "noise")
@@ -82,4 +86,4 @@ def noise(facts: RunFacts) -> Section | None:
     rows = [(name_of("metric", name), same(number(own["mean"])), same(number(own["sd"])), same(f"{number(own['low'])} … {number(own['high'])}"),
              same(str(int(own["n"])))) for name, own in found["band"].items()]
     head = (say("col.figure"), say("noise.mean"), say("noise.sd"), say("noise.range"), say("noise.n"))
-    return Section("noise", tuple(said(found)), tables=(tables.table("noise", say("noise.caption"), head, rows),))
+    return Section("noise", tuple(said(found)), tables=(tables.table("noise", say(CAPTIONS[found["from"]]), head, rows),))

@@ -137,8 +137,9 @@ def figures(before: dict[str, Any], now: dict[str, Any]) -> list[Compared]:
     found = []
     for part in PARTS:
         old, new = before.get(part) or {}, now.get(part) or {}
+        said = "cross_validation" if part == "validation" and before.get("cross_validated") else part
         for name in dict.fromkeys([*old, *new]):
             was, is_ = old.get(name) or {}, new.get(name) or {}
             if was.get("value") is not None or is_.get("value") is not None:
-                found.append(Compared(part, name, was.get("value"), is_.get("value"), was.get("low"), was.get("high")))
+                found.append(Compared(said, name, was.get("value"), is_.get("value"), was.get("low"), was.get("high")))
     return found

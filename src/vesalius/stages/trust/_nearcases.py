@@ -13,6 +13,7 @@ from vesalius.errors import OptionError
 from vesalius.formats import open_study
 from vesalius.mapping import Mapping
 from vesalius.seed import generator
+from vesalius.stages.evaluate import folds_in
 from vesalius.stages.explain.cases import INDEX
 from vesalius.stages.explain.nearest import Space, features_of
 from vesalius.stages.explain.pictures import png, sheet, views
@@ -47,11 +48,16 @@ def add_nearest(trust: Trust) -> dict[str, Any] | None:
         if case["id"] in place:
             _add(trust, case, space, rows, place[case["id"]])
     atomic_json(index, cases)
-    return {"n_training": len(rows), "of_training": int((trust.frame["split"] == "train").sum())}
+    return {"n_training": len(rows), "of_training": int(_learnt(trust).sum())}
+
+
+def _learnt(trust: Trust) -> np.ndarray:
+    """Which rows the model learnt from: the training split, with folds validation too."""
+    return trust.frame["split"].isin(["train", "validation"] if folds_in(trust.predictions) else ["train"]).to_numpy()
 
 
 def _training(trust: Trust) -> np.ndarray:
-    known = np.array([not missing(label) for label in trust.frame["label"]]) & (trust.frame["split"] == "train").to_numpy()
+    known = np.array([not missing(label) for label in trust.frame["label"]]) & _learnt(trust)
     rows = np.flatnonzero(known)
     return np.sort(generator(trust.seed, "nearest").permutation(rows)[: MOST_TRAINING if trust.left_s > 0 else LATE])
 

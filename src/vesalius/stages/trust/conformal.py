@@ -12,6 +12,7 @@ from vesalius.kernels.conformal import class_bounds, coverage_range, difficulty,
 from vesalius.stages.evaluate import part_of, values_of
 from vesalius.stages.knowing import Knowing
 from vesalius.stages.trust._conformalmarked import of_boxes, of_masks
+from vesalius.stages.trust._foldwords import of_folds
 from vesalius.stages.trust._share import mean_of, share_of, told
 from vesalius.stages.trust.base import Trust, not_for, sentence, trust_part
 
@@ -27,7 +28,8 @@ def conformal(trust: Trust) -> dict[str, Any]:
     """Which answers cannot be ruled out at an error of 10 %, how often the truth is among them in the test, and how often one is left.
 
     Patients are the unit: each counts once. Bounds are kept with the model (`stages.knowing`). Validation has also served to calibrate the
-    probabilities and to choose the weights, so the promise is not exact; the coverage on the test is what was measured.
+    probabilities and to choose the weights, so the promise is not exact; the coverage on the test is what was measured. With folds the bounds are of the
+    networks of single folds, and the sentences say it.
     """
     if trust.target.kind == "boxes":
         return of_boxes(trust, ERROR)
@@ -36,7 +38,8 @@ def conformal(trust: Trust) -> dict[str, Any]:
     if not len(part_of(trust.predictions, "validation")):
         return not_for("There are no validation cases to calibrate on.", "没有可用于校准的验证集病例。")
     judge = {"regression": _value, "multilabel": _signs}.get(trust.target.kind, _classes)
-    return judge(trust) | {"error": ERROR, "calibrated_on": "validation", "unit": "patient"}
+    found = judge(trust) | {"error": ERROR, "calibrated_on": "validation", "unit": "patient"}
+    return found | {"sentences": [*found["sentences"], *of_folds(trust, "conformal")]}
 
 
 def _known(frame: pd.DataFrame, target: TargetSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

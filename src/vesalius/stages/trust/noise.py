@@ -1,8 +1,8 @@
 """How much of the figure is the luck of the seed: from repeated training, else from the members of the ensemble or the folds.
 
 Two fits of the same plan give two figures. With ``--repeat`` the spread between seeds is known; the members of an ensemble differ by their seed alone and
-estimate the spread of one network; folds differ by their patients too, so that their spread is an upper bound. The spread on validation stands for
-that on the test.
+estimate the spread of one network; folds differ by their patients too, so that their spread is an upper bound (the networks of folds are not asked
+one by one: each has learnt from the validation images of the others). The spread on validation stands for that on the test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from vesalius.core.target import MARKED
+from vesalius.stages.evaluate import folds_in
 from vesalius.stages.judged import judged_of
 from vesalius.stages.predict import raw_frame, raw_values, with_probabilities
 from vesalius.stages.repeat import band_of, figures_of, read_repeats
@@ -42,9 +42,9 @@ def noise(trust: Trust) -> dict[str, Any]:
 
 
 def _members(trust: Trust, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each network of the ensemble alone, on the prepared validation images."""
+    """Each network of the ensemble alone, on the prepared validation images; those of folds have learnt from most of them."""
     mapping, held = trust.mapping, trust.frame[trust.frame["split"] == "validation"]
-    if trust.images is None or len(mapping.networks) < 2 or held.empty:
+    if trust.images is None or len(mapping.networks) < 2 or held.empty or folds_in(trust.predictions):
         return []
     runs: list[dict[str, Any]] = []
     for network in mapping.networks:
@@ -59,7 +59,7 @@ def _members(trust: Trust, metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def _folds(trust: Trust, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Each fold by the network that has not seen it."""
     table = trust.predictions
-    if trust.target.kind not in MARKED or "fold" not in table or table["fold"].max() < 1:
+    if folds_in(table) < 2:
         return []
     return [{"figures": _of_fold(rows, metrics, trust)} for _, rows in table[table["fold"] >= 0].groupby("fold")]
 

@@ -15,6 +15,7 @@ from vesalius.kernels.selective import SURE, Selection, certainty_of, decomposed
 from vesalius.kernels.stats import bootstrap
 from vesalius.mapping import Mapping, single_thread
 from vesalius.stages.evaluate import part_of, values_of
+from vesalius.stages.trust._foldwords import of_folds
 from vesalius.stages.trust._share import mean_of, share_of, told
 from vesalius.stages.trust.base import Trust, not_for, sentence, trust_part
 
@@ -55,7 +56,7 @@ def selective(trust: Trust) -> dict[str, Any]:
     facts["aurc_chance"] = float(asked.loss.mean())
     facts |= {"curve": {"coverage": coverage[kept].tolist(), "risk": risk[kept].tolist()}, "promises": tried, "sure": SURE, "n_calibrated": len(rows)}
     members = _members(trust) if kind != "mask" and trust.images is not None else None
-    return facts | ({"members": members} if members else {}) | {"sentences": _said(facts, tried, kind, members)}
+    return facts | ({"members": members} if members else {}) | {"sentences": [*_said(facts, tried, kind, members), *of_folds(trust, "selective")]}
 
 
 def _answers(trust: Trust, frame: pd.DataFrame) -> Answers:
