@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from vesalius import load
 from vesalius.core.finding import Boxes
 from vesalius.phantoms import make_phantom
+from vesalius.plan import Plan
 
 from .conftest import Command, again, environment
 
@@ -148,11 +149,22 @@ def test_folds_are_fused(cli: Command, cells: Path, tmp_path: Path) -> None:
     assert set(cases.loc[cases["split"] == "validation", "fold"]) == {0, 1} and len(load(tmp_path / "run").networks) == 2
 
 
-def test_several_networks_are_refused(cli: Command, cells: Path, tmp_path: Path) -> None:
-    told = cli("fit", cells, "--out", tmp_path / "run", "--network", "yolo-like,retinanet")
-    assert told.returncode == 2 and "one network is trained" in told.stderr
-    told = cli("fit", cells, "--out", tmp_path / "other", "--network", "small-unet")
-    assert told.returncode == 2 and "gives no boxes" in told.stderr
+@pytest.mark.slow
+def test_several_networks_are_ranked(cli: Command, tmp_path: Path) -> None:
+    data = Path(make_phantom("cells", tmp_path / "p", seed=2, n=14, size=96, layout="coco").data)
+    told = cli("fit", data, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--network", "yolo-like,retinanet")
+    assert told.returncode == 0, told.stderr
+    table, plan = pd.read_csv(tmp_path / "run" / "log" / "ranking.csv"), Plan.load(tmp_path / "run" / "plan.toml")
+    assert set(table["network"]) == {"yolo-like", "retinanet"} and plan["network.name"] == table["network"][0] and "mAP50" in plan.reason("network.name")
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert 'id="ranking"' in page and "相同预算下 2 个网络中验证集 mAP50 最高" in page
+
+
+def test_a_name_that_gives_no_boxes_is_refused_before_anything_is_trained(cli: Command, cells: Path, tmp_path: Path) -> None:
+    told = cli("fit", cells, "--out", tmp_path / "other", "--network", "yolo-like,small-unet")
+    assert told.returncode == 2 and "'small-unet' gives no boxes" in told.stderr and not (tmp_path / "other" / "plan.toml").exists()
+    told = cli("fit", cells, "--out", tmp_path / "third", "--network", "yolo-like,yoloo")
+    assert told.returncode == 2 and "unknown network 'yoloo'" in told.stderr
 
 
 def test_only_pictures_without_a_box_are_refused(cli: Command, tmp_path: Path) -> None:

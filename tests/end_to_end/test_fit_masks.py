@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from vesalius import load
 from vesalius.core.finding import Mask
 from vesalius.phantoms import make_phantom
+from vesalius.plan import Plan
 
 from .conftest import Command, again, environment
 
@@ -91,6 +92,34 @@ def test_predict_writes_masks_on_the_original_grid(cli: Command, run: Path, volu
     count = int((np.asarray(made.dataobj) == 1).sum())
     assert table["head.volume_mm3"].iloc[0] == pytest.approx(count * abs(np.linalg.det(given.affine[:3, :3])), rel=1e-4)
     assert (tmp_path / "out" / table["png"].iloc[0]).is_file()
+
+
+def test_a_baseline_is_judged_as_the_network_is_and_in_the_same_look(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    table, network = (pd.read_parquet(run / f"{name}.parquet") for name in ("baselines", "predictions"))
+    test = table[table["split"] == "test"]
+    assert set(table["model"]) == {"boosted"} and set(test["id"]) == set(network.loc[network["split"] == "test", "id"]) and metrics["looks_at_test"] == 1
+    found = metrics["baselines"]["boosted"]["test"]["dice"]["value"]
+    assert found == pytest.approx(test.groupby("class")["dice"].mean().mean()) and found > 0.5
+    assert metrics["gain"]["over"] == "boosted" and metrics["gain"]["value"] == pytest.approx(metrics["test"]["dice"]["value"] - found)
+    page = (run / "report.html").read_text("utf-8")
+    assert 'id="baselines"' in page and "boosted trees on filters" in page and "滤波特征 + 梯度提升树" in page
+
+
+@pytest.mark.slow
+def test_several_networks_are_ranked(cli: Command, volumes: Path, tmp_path: Path) -> None:
+    told = cli("fit", volumes, "--out", tmp_path / "run", *SMALL[2:], "--epochs", 1, "--network", "fcn,small-unet")
+    assert told.returncode == 0, told.stderr
+    table, plan = pd.read_csv(tmp_path / "run" / "log" / "ranking.csv"), Plan.load(tmp_path / "run" / "plan.toml")
+    assert set(table["network"]) == {"fcn", "small-unet"} and table["validation_score"].is_monotonic_decreasing
+    assert plan["network.name"] == table["network"][0] and plan["network.rivals"] == ["fcn", "small-unet"] and "best Dice" in plan.reason("network.name")
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert 'id="ranking"' in page and "相同预算下 2 个网络中验证集 Dice 最高" in page
+
+
+def test_a_name_that_gives_no_masks_is_refused_before_anything_is_trained(cli: Command, volumes: Path, tmp_path: Path) -> None:
+    told = cli("fit", volumes, "--out", tmp_path / "run", "--network", "small-unet,resnet18")
+    assert told.returncode == 2 and "'resnet18' gives no masks" in told.stderr and not (tmp_path / "run" / "plan.toml").exists()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from vesalius.mapping import network_of
 from vesalius.networks.cost import Cost
 from vesalius.plan import Plan
 from vesalius.stages.boxed import design as module
-from vesalius.stages.boxed.design import design_boxes, likely_truth, prepared_shape
+from vesalius.stages.boxed.design import box_rivals, design_boxes, likely_truth, prepared_shape
 from vesalius.stages.boxed.facts import BoxFacts
 from vesalius.stages.design.machine import Machine
 from vesalius.stages.design.probe import Speed
@@ -175,10 +175,18 @@ def fits(free: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("names", [("yolo-like", "retinanet"), ("all",)])
-def test_several_networks_are_not_ranked(names: tuple[str, ...]) -> None:
-    with pytest.raises(OptionError, match="for boxes one network is trained: expected one name for --network, got .*; fit each by itself"):
-        plan_for(request=Request("data", network=names), network=names[0])
+def test_the_networks_worth_comparing_exist_in_so_many_axes() -> None:
+    request = Request("data", network=("all",))
+    assert box_rivals(CELLS, MACHINE, request) == ["yolo-like", "retinanet", "faster-rcnn"] and box_rivals(LUNG, MACHINE, request) == ["yolo-like", "retinanet"]
+
+
+def test_rivals_read_the_same_input_and_share_the_budget() -> None:
+    request = Request("data", network=("yolo-like", "retinanet"), budget_s=3600.0)
+    one, two = (design_boxes(CELLS, MACHINE, request, name, 0.25) for name in request.network)
+    assert tile_reads_of(one) == tile_reads_of(two) and one["train.learning_rate"] != two["train.learning_rate"]
+    whole = design_boxes(CELLS, MACHINE, request, "yolo-like")
+    steps = [plan["train.epochs"] * plan["train.steps_per_epoch"] for plan in (whole, one)]
+    assert steps[0] == pytest.approx(4 * steps[1], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["unet", "resnet18"])

@@ -15,7 +15,7 @@ from vesalius.stages.design.machine import Machine
 from vesalius.stages.design.probe import Speed
 from vesalius.stages.request import Request
 from vesalius.stages.tiled import design as module
-from vesalius.stages.tiled.design import design_tiles, tile_reads_of
+from vesalius.stages.tiled.design import check_gives_masks, design_tiles, mask_rivals, tile_reads_of
 from vesalius.stages.tiled.facts import TileFacts
 
 MACHINE = Machine(2, 24 * 2**30, 20 * 2**30, 10**12, "cpu", 1, "test")
@@ -108,9 +108,35 @@ def test_the_planned_network_can_be_built_for_any_tile() -> None:
         assert network_of(plan, reads, 3).eval()(torch.zeros(1, 1, *reads.size)).shape == (1, 3, *reads.size)
 
 
-def test_several_networks_are_not_ranked() -> None:
-    with pytest.raises(OptionError, match="one network"):
-        design_tiles(FACTS, MACHINE, Request("data", network=("unet", "fcn")), "unet")
+def test_a_share_of_the_budget_buys_that_share_of_the_steps() -> None:
+    request = Request("data", budget_s=3600.0)
+    steps = [plan["train.epochs"] * plan["train.steps_per_epoch"] for plan in (design_tiles(FACTS, MACHINE, request, share=s) for s in (1.0, 0.25))]
+    assert steps[0] == pytest.approx(4 * steps[1], rel=0.05)
+
+
+def test_all_rivals_read_the_same_input_and_only_the_default_network_is_planned_in_detail() -> None:
+    request = Request("data", network=("small-unet", "unet", "segresnet"))
+    plans = {name: design_tiles(FACTS, MACHINE, request, name, 0.2) for name in request.network}
+    assert len({tile_reads_of(plan) for plan in plans.values()}) == 1
+    assert plans["small-unet"]["network.options"] == plan_for()["network.options"] and plans["unet"]["network.options"] == {}
+    assert design_tiles(FACTS, MACHINE, Request("data", network=("small-unet",)), "small-unet")["network.options"] == {}
+
+
+def test_the_networks_worth_comparing_suit_the_data_and_the_machine() -> None:
+    cuda = replace(MACHINE, accelerator="cuda", device_ram_bytes=80 * 2**30)
+    few, many = FACTS, replace(FACTS, n_train=600, shape=(64, 80, 80))
+    listed = [mask_rivals(facts, machine, Request("data", network=("all",))) for facts, machine in ((few, MACHINE), (many, MACHINE), (many, cuda))]
+    assert listed[0] == ["small-unet", "unet", "residual-unet", "segresnet", "attention-unet"] == listed[1]
+    assert listed[2] == [*listed[1], "swin-unetr"]
+    assert "segresnet" not in mask_rivals(replace(FACTS, shape=(8, 300, 300)), MACHINE, Request("data"))
+
+
+def test_a_network_that_gives_no_masks_is_refused_by_name() -> None:
+    check_gives_masks("unet")
+    with pytest.raises(OptionError, match="'yolo-like' gives no masks"):
+        check_gives_masks("yolo-like")
+    with pytest.raises(OptionError, match="unknown network 'unett': expected one of .*unet"):
+        check_gives_masks("unett")
 
 
 def test_too_little_memory_is_said_before_anything_starts() -> None:

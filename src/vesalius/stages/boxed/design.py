@@ -23,6 +23,8 @@ from vesalius.stages.request import Request
 from vesalius.stages.tiled.design import choose_length, choose_numbers, kind_of, rounded, tile_reads_of, times
 
 DEFAULT_NETWORK = "yolo-like"
+DETECTORS = (DEFAULT_NETWORK, "retinanet", "faster-rcnn")
+"""What ``--network all`` compares: one stage without anchors, one with, two stages."""
 ENOUGH = {2: 15.0, 3: 5.0}
 """Samples that the shortest edge of a small object should cover; with blood cells more did not find more (docs/benchmarks.md)."""
 CELL = {2: 1.5, 3: 1.2}
@@ -43,24 +45,32 @@ REST = 2.0
 """What a detector's pyramid and heads cost beside its backbone."""
 
 
-def design_boxes(facts: BoxFacts, machine: Machine, request: Request, network: str | None = None) -> Plan:
-    """Decide everything.
+def design_boxes(facts: BoxFacts, machine: Machine, request: Request, network: str | None = None, share: float = 1.0) -> Plan:
+    """Decide everything, for one network and a share of the budget.
 
     Raises
     ------
-    OptionError: a network that does not detect, or several networks. RunError: not even one tile fits into the memory.
+    OptionError: a network that does not detect. RunError: not even one tile fits into the memory.
     """
-    if len(request.network) > 1 or "all" in request.network:
-        raise OptionError("for boxes one network is trained", expected="one name for --network", got=", ".join(request.network), do="fit each by itself")
-    plan = choose_numbers(_resolution(_data(Plan(), facts), facts), facts.tiles)
-    plan = _tile(plan, facts, machine, request)
+    plan = _input(facts, machine, request)
     plan = _network(plan, facts, machine, network)
     plan = _batch(plan, facts, machine, request)
     plan, speed = _speed(plan, facts, machine, request)
-    plan = choose_length(plan, facts.tiles, request, speed)
+    plan = choose_length(plan, facts.tiles, request, speed, share)
     plan = choose_optimiser(plan, request).decide("train.foreground", FOREGROUND, "share of the tiles of large studies that are about an object")
     plan = choose_box_augmentation(plan, facts)
     return _machine(plan, facts, machine, request)
+
+
+def box_rivals(facts: BoxFacts, machine: Machine, request: Request) -> list[str]:
+    """Networks worth comparing for these data on this machine, for ``--network all``: those that exist in so many axes and read tiles of this size."""
+    size = _input(facts, machine, request)["input.size"]
+    return [name for name in DETECTORS if facts.tiles.ndim in describe(name).ndims and min(size) >= describe(name).min_size]
+
+
+def _input(facts: BoxFacts, machine: Machine, request: Request) -> Plan:
+    """How studies are read, which no network changes."""
+    return _tile(choose_numbers(_resolution(_data(Plan(), facts), facts), facts.tiles), facts, machine, request)
 
 
 def _data(plan: Plan, facts: BoxFacts) -> Plan:
@@ -117,14 +127,22 @@ def _tile(plan: Plan, facts: BoxFacts, machine: Machine, request: Request) -> Pl
     return plan.decide("input.overlap", round(overlap, 3), f"a large object ({large:.0f} samples) lies whole in some tile")
 
 
-def _network(plan: Plan, facts: BoxFacts, machine: Machine, asked: str | None) -> Plan:
-    info = describe(asked or DEFAULT_NETWORK)
-    name = info.name  # whatever it was called: by another name it has the same options
+def check_gives_boxes(name: str, ndim: int) -> None:
+    """Raises
+    ------
+    OptionError: the network is unknown, gives no boxes, or does not exist for so many axes.
+    """
+    info = describe(name)
     if not info.detects:
-        raise OptionError(f"'{asked}' gives no boxes", expected="a network that detects, e.g. yolo-like, faster-rcnn or retinanet", got=asked,
+        raise OptionError(f"'{name}' gives no boxes", expected="a network that detects, e.g. yolo-like, faster-rcnn or retinanet", got=name,
                           do="choose another --network")
-    if facts.tiles.ndim not in info.ndims:
-        raise OptionError(f"'{asked}' does not exist in {facts.tiles.ndim}-D", expected="yolo-like or retinanet", got=asked, do="choose another --network")
+    if ndim not in info.ndims:
+        raise OptionError(f"'{name}' does not exist in {ndim}-D", expected="yolo-like or retinanet", got=name, do="choose another --network")
+
+
+def _network(plan: Plan, facts: BoxFacts, machine: Machine, asked: str | None) -> Plan:
+    check_gives_boxes(asked or DEFAULT_NETWORK, facts.tiles.ndim)
+    name = describe(asked or DEFAULT_NETWORK).name  # whatever it was called: by another name it has the same options
     why = "asked for with --network" if asked else "one stage, no anchors: fast on a processor, and as good as two stages where data are few"
     plan = plan.decide("network.name", name, why)
     return plan.decide("network.options", _options(name, plan, facts, machine), "width by the machine, finest map by the smallest objects")

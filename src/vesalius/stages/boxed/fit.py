@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -12,22 +13,24 @@ import pandas as pd
 from vesalius.core.cohort import Case, Cohort
 from vesalius.mapping import BoxedMapping, Mapping
 from vesalius.plan import Plan
-from vesalius.stages.boxed.design import design_boxes
+from vesalius.stages.boxed.design import box_rivals, check_gives_boxes, design_boxes
 from vesalius.stages.boxed.evaluate import BoxJudge, judged_boxes
 from vesalius.stages.boxed.explain import explain_boxes
-from vesalius.stages.boxed.facts import gather_boxes
+from vesalius.stages.boxed.facts import BoxFacts, gather_boxes
 from vesalius.stages.boxed.figures import box_metrics
 from vesalius.stages.boxed.operating import calibrated_cases, fit_calibration, operating_points
 from vesalius.stages.boxed.rival import blob_cases
 from vesalius.stages.boxed.store import prepare_boxes
 from vesalius.stages.boxed.tables import detections_of
-from vesalius.stages.design.machine import this_machine
+from vesalius.stages.design.machine import Machine, this_machine
 from vesalius.stages.parts import Part, keep_training, unseen_of
+from vesalius.stages.ranking import Contest, first_plan, settled_plan
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
+from vesalius.stages.request import Request
 from vesalius.stages.sealing import Looks, verify_seal
 from vesalius.stages.tiled.design import tile_reads_of
-from vesalius.stages.tiled.train import TileMaterial, boxed_mapping_of, train_parts
+from vesalius.stages.tiled.train import TileMaterial, boxed_mapping_of, train_parts, train_rival
 from vesalius.stages.train import Trained
 from vesalius.stages.work import Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json
@@ -41,11 +44,13 @@ def fit_boxes(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     """Plan, train, evaluate and explain a mapping that detects."""
     cases = {case.id: case for case in cohort.cases}
     used = used_of(frame)
-    plan = _plan(work, cohort, cases, used)
+    contest = _contest(work, cohort, cases, used)
+    plan = first_plan(work, contest, cohort.target, used)
     judge = BoxJudge(cases, cohort.target)
     if not work.run.metrics.is_file():
         material = _material(work, plan, cohort, cases, used)
         rivals = _rivals(work, plan, judge, used)
+        plan = settled_plan(work, contest, plan, lambda rival, name, progress: train_rival(rival, material, work.request, name, progress))
         start = time.perf_counter()
         parts, results = train_parts(plan, material, work.request, work.progress)
         work.timed("train", start)
@@ -57,19 +62,23 @@ def fit_boxes(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     _explain(work, judge, plan)
 
 
-def _plan(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Plan:
-    run, request, start = work.run, work.request, time.perf_counter()
+def _contest(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Contest:
+    """The networks that compete, and how they are planned; the data are looked at when a plan is made."""
+    request = work.request
 
-    def make() -> Plan:
-        facts = gather_boxes(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
-        plan = design_boxes(facts, this_machine(run.path, request.accelerator), request, next(iter(request.network), None))
+    @cache
+    def facts() -> BoxFacts:
+        return gather_boxes(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
+
+    @cache
+    def machine() -> Machine:
+        return this_machine(work.run.path, request.accelerator)
+
+    def make(asked: Request, network: str | None, share: float) -> Plan:
         why = "a picture's boxes by overlap, as COCO does" if cohort.ndim == 2 else "a volume's by their centre, as LUNA16 does"
-        return plan.decide("output.matching", MATCHING[cohort.ndim], why)
+        return design_boxes(facts(), machine(), asked, network, share).decide("output.matching", MATCHING[cohort.ndim], why)
 
-    if not run.plan.is_file():
-        work.planned(cohort.target, used, make).save(run.plan)
-    work.timed("plan", start)
-    return Plan.load(run.plan)
+    return Contest(request, lambda: box_rivals(facts(), machine(), request), lambda name: check_gives_boxes(name, cohort.ndim), make, "mAP50")
 
 
 def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> TileMaterial:

@@ -13,7 +13,7 @@ import numpy as np
 from vesalius.core.reads import TileReads
 from vesalius.errors import OptionError, RunError
 from vesalius.mapping import network_of
-from vesalius.networks import describe
+from vesalius.networks import candidates, describe
 from vesalius.networks.cost import cost
 from vesalius.plan import Plan
 from vesalius.stages.design.machine import Machine, decide_machine
@@ -40,25 +40,32 @@ FOREGROUND = 0.5
 PEAK = 4e-3
 
 
-def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: str | None = None) -> Plan:
-    """Decide everything.
+def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: str | None = None, share: float = 1.0) -> Plan:
+    """Decide everything, for one network and a share of the budget.
 
     Raises
     ------
-    OptionError: a network that gives no masks, or several networks. RunError: not even one tile fits into the memory.
+    OptionError: a network that gives no masks. RunError: not even one tile fits into the memory.
     """
-    if len(request.network) > 1 or "all" in request.network:
-        raise OptionError("for masks one network is trained", expected="one name for --network", got=", ".join(request.network), do="fit each by itself")
-    plan = _data(Plan(), facts)
-    plan = choose_numbers(_spacing(plan, facts), facts)
-    plan = _tile(plan, facts, machine, request)
-    plan = _network(plan, facts, machine, network)
+    plan = _input(facts, machine, request)
+    plan = _network(plan, facts, machine, network, len(request.network) > 1 or "all" in request.network)
     plan = _batch(plan, facts, machine, request)
     plan, speed = _speed(plan, facts, machine, request)
-    plan = choose_length(plan, facts, request, speed)
+    plan = choose_length(plan, facts, request, speed, share)
     plan = _optimiser(plan, request)
     plan = choose_tile_augmentation(choose_loss(plan, facts), facts)
     return _machine(plan, facts, machine, request)
+
+
+def mask_rivals(facts: TileFacts, machine: Machine, request: Request) -> list[str]:
+    """Networks worth comparing for these data on this machine, for ``--network all``; no transformers on a processor, where they see too few tiles."""
+    listed = candidates(facts.ndim, tuple(_input(facts, machine, request)["input.size"]), facts.n_train, dense=True)
+    return [name for name in listed if kind_of(machine) != "cpu" or describe(name).family != "transformer"]
+
+
+def _input(facts: TileFacts, machine: Machine, request: Request) -> Plan:
+    """How studies are read, which no network changes."""
+    return _tile(choose_numbers(_spacing(_data(Plan(), facts), facts), facts), facts, machine, request)
 
 
 def tile_reads_of(plan: Plan) -> TileReads:
@@ -155,13 +162,23 @@ def kind_of(machine: Machine) -> str:
     return "cuda" if machine.accelerator != "cpu" else "cpu"
 
 
-def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None) -> Plan:
-    if asked is not None:
-        if not describe(asked).dense:
-            raise OptionError(f"'{asked}' gives no masks", expected="a network for each sample, e.g. unet, residual-unet or segresnet", got=asked,
-                              do="choose another --network")
-        return plan.decide("network.name", asked, "asked for with --network").decide("network.options", {}, "the defaults of this network")
+def check_gives_masks(name: str) -> None:
+    """Raises
+    ------
+    OptionError: the network is unknown, or gives no masks.
+    """
+    if not describe(name).dense:
+        raise OptionError(f"'{name}' gives no masks", expected="a network for each sample, e.g. unet, residual-unet or segresnet", got=name,
+                          do="choose another --network")
+
+
+def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None, ranked: bool) -> Plan:
+    """The options of the default network are planned, also where it is ranked; another one's are its own."""
     kind = kind_of(machine)
+    if asked is not None:
+        check_gives_masks(asked)
+        if not (ranked and asked == DEFAULT_NETWORK[kind]):
+            return plan.decide("network.name", asked, "asked for with --network").decide("network.options", {}, "the defaults of this network")
     options: dict[str, object] = {"deep_supervision": True}
     strides = _strides(plan)
     if kind == "cpu" and len(strides) > 2:
@@ -216,13 +233,13 @@ def _speed(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> 
     return plan.decide("train.channels_last", speed.channels_last, speed.sentence), speed
 
 
-def choose_length(plan: Plan, facts: TileFacts, request: Request, speed: Speed) -> Plan:
-    """Folds, members, and as many steps as the budget holds."""
+def choose_length(plan: Plan, facts: TileFacts, request: Request, speed: Speed, share: float = 1.0) -> Plan:
+    """Folds, members, and as many steps as a share of the budget holds."""
     folds = request.folds or 1
     members = request.members or 1
     plan = plan.decide("train.folds", request.folds or 0, "asked for with --folds" if request.folds else "one network; see --folds")
     plan = plan.decide("train.members", members, "asked for with --members" if request.members else "one; folds and mirror images are averaged at prediction")
-    budget = (request.budget_s or BUDGET_S) / (folds * members)
+    budget = share * (request.budget_s or BUDGET_S) / (folds * members)
     step_s = speed.seconds * OVERHEAD
     total = max(20, min(int(budget / step_s), MOST_STEPS))
     per = max(10, math.ceil(total / LOOKS))

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -13,22 +14,24 @@ import pandas as pd
 from vesalius.core.cohort import Case, Cohort
 from vesalius.mapping import Mapping, TiledMapping
 from vesalius.plan import Plan
-from vesalius.stages.design.machine import this_machine
+from vesalius.stages.design.machine import Machine, this_machine
 from vesalius.stages.parts import Part, keep_training, unseen_of
+from vesalius.stages.ranking import Contest, first_plan, settled_plan
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
+from vesalius.stages.request import Request
 from vesalius.stages.sealing import Looks, verify_seal
 from vesalius.stages.tiled.baseline import Boosted
 from vesalius.stages.tiled.bias import bias_of
-from vesalius.stages.tiled.design import design_tiles, tile_reads_of
+from vesalius.stages.tiled.design import check_gives_masks, design_tiles, mask_rivals, tile_reads_of
 from vesalius.stages.tiled.evaluate import Judge, choose_bias, judged, tolerance_for
 from vesalius.stages.tiled.explain import explain_masks
-from vesalius.stages.tiled.facts import gather_tiles
+from vesalius.stages.tiled.facts import TileFacts, gather_tiles
 from vesalius.stages.tiled.figures import mask_metrics
 from vesalius.stages.tiled.quicken import within_memory
 from vesalius.stages.tiled.rival import NAME, judged_baseline, learnt_baseline
 from vesalius.stages.tiled.store import TileStore, prepare_cases
-from vesalius.stages.tiled.train import TileMaterial, mapping_of, train_parts
+from vesalius.stages.tiled.train import TileMaterial, mapping_of, train_parts, train_rival
 from vesalius.stages.train import Trained
 from vesalius.stages.work import Work, data_hash, used_of
 from vesalius.storage import atomic_file, atomic_json
@@ -38,11 +41,13 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     """Plan, train, evaluate and explain a mapping that reads each study in tiles."""
     cases = {case.id: case for case in cohort.cases}
     used = used_of(frame)
-    plan = _plan(work, cohort, cases, used)
+    contest = _contest(work, cohort, cases, used)
+    plan = first_plan(work, contest, cohort.target, used)
     judge = Judge(cases, cohort.target, float(plan["output.tolerance"]))
     if not work.run.metrics.is_file():
         material = _material(work, plan, cohort, cases, used)
         baseline = _baseline(work, material, judge, used)
+        plan = settled_plan(work, contest, plan, lambda rival, name, progress: train_rival(rival, material, work.request, name, progress))
         start = time.perf_counter()
         parts, results = train_parts(plan, material, work.request, work.progress)
         work.timed("train", start)
@@ -54,18 +59,23 @@ def fit_tiles(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
     _explain(work, judge)
 
 
-def _plan(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Plan:
-    run, request, start = work.run, work.request, time.perf_counter()
+def _contest(work: Work, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> Contest:
+    """The networks that compete, and how they are planned; the data are looked at when a plan is made."""
+    request = work.request
 
-    def make() -> Plan:
-        facts = gather_tiles(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
-        plan = design_tiles(facts, this_machine(run.path, request.accelerator), request, next(iter(request.network), None))
-        return plan.decide("output.tolerance", tolerance_for(facts.spacing_mm or ()), "of the surface Dice: 1 mm, or a sample where that is more; 2 pixels")
+    @cache
+    def facts() -> TileFacts:
+        return gather_tiles(used, cases, cohort.target, side_matters=cohort.side_matters, ndim=cohort.ndim, progress=work.progress)
 
-    if not run.plan.is_file():
-        work.planned(cohort.target, used, make).save(run.plan)
-    work.timed("plan", start)
-    return Plan.load(run.plan)
+    @cache
+    def machine() -> Machine:
+        return this_machine(work.run.path, request.accelerator)
+
+    def make(asked: Request, network: str | None, share: float) -> Plan:
+        plan, tolerance = design_tiles(facts(), machine(), asked, network, share), tolerance_for(facts().spacing_mm or ())
+        return plan.decide("output.tolerance", tolerance, "of the surface Dice: 1 mm, or a sample where that is more; 2 pixels")
+
+    return Contest(request, lambda: mask_rivals(facts(), machine(), request), check_gives_masks, make, "Dice")
 
 
 def _material(work: Work, plan: Plan, cohort: Cohort, cases: dict[str, Case], used: pd.DataFrame) -> TileMaterial:

@@ -51,6 +51,12 @@ def train_parts(plan: Plan, material: TileMaterial, request: Request, progress: 
     return parts, train_each(parts, request, material.log, lambda part, seed, log: _job(plan, material, request, part, seed, log), progress)
 
 
+def train_rival(plan: Plan, material: TileMaterial, request: Request, name: str, progress: Progress) -> Trained:
+    """Train a network that competes (see `stages.ranking`), in folders of its own. Pretrained weights fit one network and are left to the winner."""
+    apart = replace(material, checkpoints=material.checkpoints / f"rank-{name}", log=material.log / "ranking" / name)
+    return train_parts(plan, apart, replace(request, weights=None), progress)[1][0]
+
+
 def _job(plan: Plan, material: TileMaterial, request: Request, part: Part, seed: int, log: Path) -> Job:
     empty = np.zeros(0, np.int64)
     return Job(material.store.path, tile_reads_of(plan), plan, task_of(plan, material.target).to_dict(), part.train_rows, empty, part.validation_rows, empty,
