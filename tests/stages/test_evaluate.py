@@ -181,3 +181,22 @@ def test_bad_tables_are_refused():
         values_of(frame.drop(columns="p_ill"), BINARY, "p")
     with pytest.raises(OptionError, match="unknown rule for the operating point"):
         choose_operating_point(frame, BINARY, rule="sensitivity high")
+
+
+def test_folds_are_counted_and_said():
+    frame = table(n=400)
+    held = frame["split"] == "validation"
+    frame["fold"] = np.where(held, np.arange(400) // 2 % 4, -1)
+    metrics, plain = run(frame), run(table(n=400))
+    assert metrics["cross_validated"] == 4 and "cross_validated" not in plain and "cross_validated" not in run(frame.assign(fold=-1))
+    assert {name: metrics[name] for name in ("test", "validation", "calibration")} == {name: plain[name] for name in ("test", "validation", "calibration")}
+    said = {each["code"]: each for each in metrics["notes"]}
+    assert "from 4 folds" in said["cross-validated"]["en"] and "4 折交叉验证" in said["cross-validated"]["zh"]
+    assert "calibration and the operating point" in said["chosen-on-folds"]["en"] and "概率校准和判定阈值" in said["chosen-on-folds"]["zh"]
+
+
+@pytest.mark.parametrize(("target", "chosen"), [(MANY, "The calibration was chosen"), (TargetSpec("regression", (), "age"), None)])
+def test_only_what_was_chosen_on_folds_is_named(target, chosen):
+    frame = table(target)
+    said = {each["code"]: each["en"] for each in run(frame.assign(fold=np.where(frame["split"] == "validation", 1, -1)), target=target)["notes"]}
+    assert "cross-validated" in said and said.get("chosen-on-folds", "").startswith(chosen or "") and ("chosen-on-folds" in said) == (chosen is not None)

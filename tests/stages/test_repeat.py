@@ -143,3 +143,16 @@ def test_two_runs_of_the_same_plan_differ_by_more_than_that_in_one_of_twenty():
     drawn = rng.normal(size=(4000, 5))
     least = np.array([least_difference(sd, 5) for sd in drawn.std(1, ddof=1)])
     assert 0.035 < (np.abs(rng.normal(size=4000) - rng.normal(size=4000)) > least).mean() < 0.065
+
+
+def test_folds_of_whole_images_bound_the_noise_and_no_network_is_asked_what_it_has_learnt(tmp_path):
+    table = predictions(0, 160)
+    table["fold"] = np.where(table["split"] == "validation", np.arange(160) // 4 % 4, -1)
+    atomic_json(tmp_path / "metrics.json", {"primary": "auc", "operating_point": {"threshold": 0.5}})
+    trust = trust_in(tmp_path, table)
+    trust.images = np.zeros((160, 1, 4, 4), np.uint8)
+    trust.mapping.networks = (None,) * 4
+    found = noise(trust)
+    each = [auc_of(rows) for _, rows in table[table["fold"] >= 0].groupby("fold")]
+    assert (found["from"], found["n"]) == ("folds", 4) and found["values"] == pytest.approx(each)
+    assert found["band"]["auc"]["sd"] == pytest.approx(np.std(each, ddof=1))

@@ -4,10 +4,12 @@ import dataclasses
 import importlib
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vesalius.core.target import TargetSpec
 from vesalius.errors import OptionError, RunError
+from vesalius.stages.compete import Planner
 from vesalius.stages.design import Facts, Machine, complete, design, reads_of, this_machine
 from vesalius.stages.design.probe import Speed, probe
 from vesalius.stages.request import Request
@@ -134,3 +136,30 @@ def test_the_real_probe_measures_every_choice_and_takes_the_quickest(monkeypatch
     speed = probe("small-cnn", {}, channels=1, n_out=2, size=(16, 16), batch=4, accelerator="cpu")
     assert 0 < speed.seconds <= min(s for _, _, s in speed.tried) * 1.1 + 1e-9 and len(speed.tried) >= 2
     assert all(f"{1000 * s:.0f} ms" in speed.sentence for _, _, s in speed.tried)
+
+
+def test_folds_divide_the_budget_and_are_said():
+    one, five = (plan_for({"budget_s": 3600.0} | more, shape=(64, 64)) for more in ({"members": 1}, {"folds": 5}))
+    assert (one["train.folds"], five["train.folds"], five["train.members"]) == (0, 5, 1) and "--folds" in one.reason("train.folds")
+    assert five["train.predicted_seconds"] <= 3600
+    assert plan_for({"budget_s": 100.0, "folds": 5}, shape=(64, 64)).reason("train.epochs").endswith("as many as fit into 20 s a fold")
+    assert five["machine.predicted_disk_mb"] > one["machine.predicted_disk_mb"]
+    both = plan_for({"budget_s": 3600.0, "folds": 5, "members": 2, "epochs": 4})
+    single = plan_for({"budget_s": 3600.0, "folds": 5, "epochs": 4})
+    assert both["train.predicted_seconds"] == pytest.approx(2 * single["train.predicted_seconds"], abs=2)
+
+
+def test_an_epoch_of_a_fold_is_a_pass_through_what_it_learns_from():
+    plan = plan_for({"folds": 10, "batch": 10})
+    assert plan["train.steps_per_epoch"] == round(2300 * 9 / 10 / 10)
+    assert plan_for({"batch": 10})["train.steps_per_epoch"] == 200
+
+
+def test_networks_are_ranked_on_the_ordinary_split_and_the_winner_has_the_folds(tmp_path):
+    planner = Planner(Request(data="x", network=("small-cnn", "small-resnet"), folds=4, budget_s=1200.0), MACHINE, lambda: FACTS)
+    first = planner.first()
+    rivals = planner.rival_plans(first, tmp_path)
+    assert [plan["train.folds"] for plan in (first, *rivals)] == [0, 0, 0]
+    final = planner.final(first, pd.DataFrame({"network": ["small-resnet", "small-cnn"]}))
+    assert final["train.folds"] == 4 and final["network.name"] == "small-resnet" and final["input.size"] == first["input.size"]
+    assert final["train.predicted_seconds"] <= 600
