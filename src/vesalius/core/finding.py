@@ -65,10 +65,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Text:
-    """A sentence for the reader, with its code for the machine."""
+    """A sentence for the reader, with its code for the machine; ``zh`` is the same in Chinese where the sentence has numbers of its own."""
 
     code: str
     text: str
+    zh: str = ""
 
 
 Geometry = Score | Mask | Boxes | Points | Picture | Text
@@ -101,5 +102,5 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON (pictures and masks are written as files, not here)."""
         scores = [vars(item) for item in self.items if isinstance(item, Score)]
-        notes = [vars(note) for note in self.notes]
+        notes = [{name: value for name, value in vars(note).items() if name != "zh" or value} for note in self.notes]
         return {"source": self.source, "label": self.label, "probability": self.probability, "scores": scores, "notes": notes}

@@ -18,6 +18,9 @@ from vesalius.storage import atomic_json
 
 RECORD = "conformal.json"
 SCHEMA = 1
+SAME = 2e-6
+"""Scores are kept with six digits and as float32: a box must not fall below its own."""
+KEPT = "kept-at-risk"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Knowing:
     ----------
     kind: of the target. error: the stated one, e.g. 0.1.
     bounds: of each class (LAC scores); multilabel: of absent and present, sign by sign; regression: one, of the normalised residual;
-        mask: one, of 1 - Dice by doubt. Infinite where too few patients were there.
+        mask: one, of 1 - Dice by doubt; boxes: the score from which on at most ``error`` of a patient's boxes are expected to be missed.
+        Infinite where too few patients were there, or no score can promise it.
     knots, levels: regression: expected absolute error by predicted value.
     spread: mask: what is added to the doubt before it divides.
     """
@@ -79,6 +83,28 @@ class Knowing:
     def cells_of_doubt(self, doubt: float) -> dict[str, Any]:
         """What a row of ``findings.csv`` of masks says: ``least_dice`` at the stated error."""
         return {"least_dice": round(float(self.least_dice(np.array([doubt]))[0]), 3)}
+
+    @property
+    def kept_from(self) -> float | None:
+        """The promised score of boxes (see ``bounds``); None of other kinds, and where nothing can be promised."""
+        return self.bounds[0] if self.kind == "boxes" and math.isfinite(self.bounds[0]) else None
+
+    def keeps(self, scores: np.ndarray) -> np.ndarray:
+        """Whether boxes of these scores reach the promised one; none does where nothing is promised."""
+        return np.asarray(scores, np.float64) >= (math.inf if self.kept_from is None else self.kept_from - SAME)
+
+    def note_of_boxes(self, n: int, hidden: int, reported: int) -> Text:
+        """The promise in words, with what it means for one study: ``n`` boxes reach the score, ``hidden`` of them are not among the ``reported``."""
+        if self.kept_from is None:
+            return Text("no-promise",
+                        f"No score promises to miss at most {self.error:.0%} of a new patient's boxes: too few patients, or boxes that nothing met.",
+                        f"没有分数能保证新患者的漏检不超过 {self.error:.0%}：患者过少，或有目标未被任何框命中。")
+        en = f"At a score of {self.kept_from:.3g} or more, at most {self.error:.0%} of a new patient's boxes are expected to be missed. Here {n} boxes reach it"
+        zh = f"分数不低于 {self.kept_from:.3g} 时，预计新患者的漏检不超过 {self.error:.0%}。本检查有 {n} 个框达到该分数"
+        if hidden:
+            return Text(KEPT, f"{en}, {hidden} of them below the operating point and not among the {reported} reported: look at these too.",
+                        f"{zh}，其中 {hidden} 个低于工作点，不在所报告的 {reported} 个之列，请一并查看。")
+        return Text(KEPT, f"{en}, all of them among the {reported} reported.", f"{zh}，均在所报告的 {reported} 个之列。")
 
     def told(self, finding: Finding, target: TargetSpec) -> Finding:
         """The finding with the set of answers that cannot be ruled out, and whether the model decides."""

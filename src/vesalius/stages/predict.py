@@ -90,7 +90,8 @@ def predict(
     make_out(out)
     door = Door(mapping, force)
     if isinstance(mapping, BoxedMapping):
-        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress, door=door, kept=kept)
+        made, why, table, record = predict_boxes(mapping, sources, out, kinds=write, progress=progress, door=door, kept=kept,
+                                                 knowing=Knowing.load(run))
         _heat(mapping, sources, made, out, method, pictures)
         return Predicted(tuple(made), why, table, record, door)
     if isinstance(mapping, TiledMapping):

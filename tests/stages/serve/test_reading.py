@@ -276,6 +276,27 @@ def test_bounds_of_the_model_make_sets_and_abstention(tmp_path: Path) -> None:
     assert "the model does not decide" in [each.value.meaning for each in group.get_qualitative_evaluations()]
 
 
+def test_a_promise_of_boxes_is_told(tmp_path: Path) -> None:
+    mapping, path = box_model((48, 48)), film(tmp_path / "a.dcm")
+    mapping.folder = tmp_path / "model"
+    mapping.output.facts["thresholds"] = {"nodule": 0.95}
+    Knowing("boxes", 0.1, (0.3,), facts={"n_patients": 40}).save(mapping.folder)
+    told = read(mapping, [path], tmp_path / "job")
+    assert told["boxes"] == [] and told["label"] == ""  # the operating point is what it was
+    (kept,) = told["kept_at_risk"]
+    assert kept["score"] == pytest.approx(0.8808, abs=1e-3) and kept["reported"] is False
+    (note,) = [note for note in told["notes"] if note["code"] == "kept-at-risk"]
+    assert "at most 10% of a new patient's boxes" in note["en"] and "漏检不超过 10%" in note["zh"] and "其中 1 个低于工作点" in note["zh"]
+    mapping.output.facts["thresholds"] = {"nodule": 0.5}
+    Knowing("boxes", 0.1, (0.9,)).save(mapping.folder)
+    high = read(mapping, [path], tmp_path / "high")
+    assert [box["kept_at_risk"] for box in high["boxes"]] == [False] and high["kept_at_risk"] == []
+    Knowing("boxes", 0.1, (float("inf"),)).save(mapping.folder)
+    unable = read(mapping, [path], tmp_path / "unable")
+    assert "kept_at_risk" not in unable and "kept_at_risk" not in unable["boxes"][0]
+    assert [note["zh"][:4] for note in unable["notes"] if note["code"] == "no-promise"] == ["没有分数"]
+
+
 def test_bounds_of_a_number_are_told(tmp_path: Path) -> None:
     mapping = classes_model("regression", ())
     mapping.folder = tmp_path / "model"

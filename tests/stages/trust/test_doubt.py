@@ -130,6 +130,11 @@ def test_boxes_get_a_threshold_that_misses_few(tmp_path: Path) -> None:
     found = conformal(trust_of(tmp_path, rows, TargetSpec("boxes", ("cell",))))
     assert 0.3 < found["threshold"] < 0.8 and found["test"]["missed"]["low"] <= 0.1 and found["test"]["false_per_image"] == 0
     assert found["sentences"][0]["code"] == "conformal-boxes"
+    stored = Knowing.load(tmp_path)
+    assert stored is not None and stored.kept_from == found["threshold"] and stored.facts == {"n_patients": found["n_patients"]}
+    few = conformal(trust_of(tmp_path, rows[rows["patient"].isin(sorted(set(rows["patient"]))[:5])], TargetSpec("boxes", ("cell",))))
+    unable = Knowing.load(tmp_path)
+    assert few["threshold"] is None and unable is not None and unable.kind == "boxes" and unable.kept_from is None
 
 
 @pytest.mark.parametrize(("p", "label", "held", "decided"), [([0.95, 0.05], "a", "a", "yes"), ([0.6, 0.4], "a", "a / b", "no")])

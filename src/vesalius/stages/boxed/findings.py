@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.core.boxes import sizes_mm
+from vesalius.core.boxes import Detected, sizes_mm
 from vesalius.core.finding import Boxes
 from vesalius.core.geometry import Grid
 
@@ -84,6 +84,12 @@ def lesions_of(boxes: Boxes) -> tuple[Lesion, ...]:
     array = np.asarray(boxes.array, float).reshape(-1, 2 * boxes.grid.ndim)
     sizes = sizes_mm(array, boxes.grid)
     return tuple(_lesion(boxes, i, array[i], sizes[i]) for i in range(len(array)))
+
+
+def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
+    """What was detected as an item of a finding."""
+    risk = () if np.isnan(detected.risk).all() else tuple(map(float, detected.risk))
+    return Boxes(detected.boxes, grid, tuple(classes[k] for k in detected.labels), tuple(map(float, detected.scores)), risk)
 
 
 def counts_of(names: Sequence[str], classes: Sequence[str] = ()) -> dict[str, int]:

@@ -17,23 +17,25 @@ from vesalius import __version__
 from vesalius.core.boxes import Detected
 from vesalius.core.cohort import Case, Source
 from vesalius.core.finding import Boxes, Finding
-from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
 from vesalius.errors import DataError, OptionError
 from vesalius.formats.cases import image_hash, open_case
-from vesalius.stages.boxed.findings import counts_of, lesions_of
+from vesalius.stages.boxed.findings import as_boxes, counts_of, lesions_of
+from vesalius.stages.boxed.promised import detect_promised, with_promise
 from vesalius.stages.boxed.record import kept_finding, kept_record
 from vesalius.stages.fitfor import Door
 from vesalius.stages.kept import Kept
+from vesalius.stages.knowing import Knowing
 from vesalius.stages.tiled.predict import cases_of
 from vesalius.stages.writing.boxes import BOX_WRITERS, suited, write_boxes
 from vesalius.stages.writing.boxes.coco import Pictured, coco_facts
-from vesalius.stages.writing.boxes.csvfile import row_of, table_bytes
+from vesalius.stages.writing.boxes.csvfile import AXES, row_of, table_bytes
 from vesalius.storage import atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
 STATE = "found.json"
 """In the folder of a study: what was found, for a run that goes on."""
+KEPT_COLUMNS = ["source", "class", "score", "reported"]
 NOTE = "Research use: a doctor decides."
 
 
@@ -49,16 +51,17 @@ class Detecting(Protocol):
     @property
     def hash(self) -> str: ...
 
-    def detect(self, study: Study) -> Detected: ...
+    def detect(self, study: Study, floor: float | None = None) -> Detected: ...
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One study: its finding, its row of the table, the file names of what was written."""
+    """One study: its finding, its row of the table with the names of the files, and the boxes that a promise speaks of (None: there is no promise)."""
 
     case: Case
     finding: Finding
     row: Mapping[str, Any]
+    kept_at_risk: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def boxes(self) -> Boxes:
@@ -67,7 +70,7 @@ class Answer:
 
 def predict_boxes(
     mapping: Detecting, sources: Sequence[Source], out: Path, *, kinds: Sequence[str] = (), progress: Progress, door: Door | None = None,
-    kept: Kept | None = None,
+    kept: Kept | None = None, knowing: Knowing | None = None,
 ) -> tuple[list[Finding], dict[str, str], Path, Path]:
     """Find boxes in every study; findings.csv (a row a study), boxes.csv (a row a box), findings.json and a folder for each study.
 
@@ -79,7 +82,9 @@ def predict_boxes(
     ----------
     kinds: what is written beside JSON: coco, csv, png, dicom-sr (see `stages.writing.boxes`); when empty what suits each study. With ``coco``
         also one coco.json of all pictures.
-    door: judges each study before it is read. kept: what other workers said of studies that have no finding.
+    door: judges each study before it is read. kept: what other workers said of studies that have no finding. knowing: where it promises to miss no more than
+        a stated share of boxes, each finding says which boxes reach the score that this needs (``kept_at_risk``), and kept_at_risk.csv lists them, those
+        below the operating point too; what is reported does not change.
 
     Returns findings, refused studies with the reason, the table and the record.
 
@@ -100,11 +105,11 @@ def predict_boxes(
             refused[case.id] = held.refused
             door.log |= {} if held.fitness is None else {case.id: held.fitness}
         else:
-            _enter(answers, refused, door, case, out / f"{done - 1:04d}", kinds)
+            _enter(answers, refused, door, case, out / f"{done - 1:04d}", kinds, knowing)
         progress(done, len(cases), "studies read")
     if not answers:
         raise door.nothing(refused, out, mapping.hash)
-    table, record = _write(door, answers, refused, out)
+    table, record = _write(door, answers, refused, out, knowing)
     if "coco" in kinds:
         atomic_json(out / "coco.json", coco_facts(_pictured(answers), mapping.output.target.classes))
     return [answer.finding for answer in answers], refused, table, record
@@ -116,50 +121,50 @@ def boxes_of(finding: Finding) -> Boxes:
     return next((item for item in finding.items if isinstance(item, Boxes)), Boxes(np.zeros((0, 2 * ndim), np.float32), finding.grid))
 
 
-def as_boxes(detected: Detected, classes: Sequence[str], grid: Grid) -> Boxes:
-    """What was detected as an item of a finding."""
-    risk = () if np.isnan(detected.risk).all() else tuple(map(float, detected.risk))
-    return Boxes(detected.boxes, grid, tuple(classes[k] for k in detected.labels), tuple(map(float, detected.scores)), risk)
-
-
-def _enter(answers: list[Answer], refused: dict[str, str], door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> None:
+def _enter(answers: list[Answer], refused: dict[str, str], door: Door, case: Case, folder: Path, kinds: Sequence[str],
+           knowing: Knowing | None) -> None:
     try:
-        answers.append(find_one(door, case, folder, kinds))
+        answers.append(find_one(door, case, folder, kinds, knowing))
     except (DataError, OptionError) as error:
         refused[case.id] = str(error)
 
 
-def find_one(door: Door, case: Case, folder: Path, kinds: Sequence[str]) -> Answer:
-    """The boxes of one study with its files; taken from its folder where they are there already.
+def find_one(door: Door, case: Case, folder: Path, kinds: Sequence[str], knowing: Knowing | None = None) -> Answer:
+    """The boxes of one study with its files; taken from its folder where they are there already. ``knowing``: see `predict_boxes`.
 
     Raises
     ------
     DataError, OptionError: it cannot be read, the model refuses it, or a kind cannot hold it.
     """
     mapping: Detecting = door.mapping
-    key = _key(mapping, case, [*kinds, *(["force"] if door.force else [])])
+    key = _key(mapping, case, [*kinds, *(["force"] if door.force else [])], knowing)
     kept = kept_finding(folder / STATE, key)
     if kept is not None:
-        door.log[case.id] = json.loads((folder / STATE).read_text("utf-8")).get("fitness", {})
-        return Answer(case, *kept)
+        state = json.loads((folder / STATE).read_text("utf-8"))
+        door.log[case.id] = state.get("fitness", {})
+        return Answer(case, *kept, state.get("kept_at_risk"))
     study = open_case(case)
     fitness = door.asks(case.id, study)
     target = mapping.output.target
     chosen = list(dict.fromkeys(("json", *kinds))) if kinds else suited(study, case.source, target.classes)
     for kind in chosen:
         BOX_WRITERS.get(kind).check(study, case.source, target.classes)
-    detected = mapping.detect(study)
-    finding = door.told(case.id, mapping.output.finding(detected, study), fitness, target)
+    detected = detect_promised(mapping, study, knowing)
+    finding, promised = with_promise(mapping.output.finding(detected, study), detected, mapping.output, knowing)
+    finding = door.told(case.id, finding, fitness, target)
     written = write_boxes(finding, case.source, folder, chosen, study=study, classes=target.classes, risk=target.risk, model=mapping.hash,
                           candidates=as_boxes(detected, target.classes, study.grid))
     row = _row(case.id, finding, target.classes) | {kind: f"{folder.name}/{path.name}" for kind, path in written.items()}
-    atomic_json(folder / STATE, kept_record(finding, boxes_of(finding), row, key) | {"fitness": door.log[case.id]})
-    return Answer(case, finding, row)
+    row |= {} if promised is None else {"kept_at_risk": len(promised.reported), "kept_unreported": promised.reported.count(False)}
+    reached = None if promised is None else promised.to_list()
+    atomic_json(folder / STATE, kept_record(finding, boxes_of(finding), row, key) | {"fitness": door.log[case.id], "kept_at_risk": reached})
+    return Answer(case, finding, row, reached)
 
 
-def _key(mapping: Detecting, case: Case, kinds: Sequence[str]) -> str:
+def _key(mapping: Detecting, case: Case, kinds: Sequence[str], knowing: Knowing | None) -> str:
     """Changes with anything that the answer depends on."""
-    facts = [__version__, mapping.hash, mapping.output.facts.get("thresholds", {}), list(kinds), case.id, image_hash(case)]
+    facts = [__version__, mapping.hash, mapping.output.facts.get("thresholds", {}), list(kinds), case.id, image_hash(case),
+             *([] if knowing is None else [knowing.error, knowing.kept_from])]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -177,7 +182,8 @@ def _row(source: str, finding: Finding, classes: Sequence[str]) -> dict[str, Any
     return row | ({"highest_risk": round(max(risks), 6)} if risks else {})
 
 
-def _write(door: Door, answers: Sequence[Answer], refused: dict[str, str], out: Path) -> tuple[Path, Path]:
+def _write(door: Door, answers: Sequence[Answer], refused: dict[str, str], out: Path,
+           knowing: Knowing | None) -> tuple[Path, Path]:
     table, record = out / "findings.csv", out / "findings.json"
     every = [*(dict(answer.row) for answer in answers), *({"source": name, "refused_because": why} for name, why in refused.items())]
     atomic_write(table, pd.DataFrame(every).to_csv(index=False).encode("utf-8-sig"))
@@ -186,9 +192,25 @@ def _write(door: Door, answers: Sequence[Answer], refused: dict[str, str], out: 
     target = door.mapping.output.target
     facts = {"schema": 1, "model": door.mapping.hash, "note": NOTE, "classes": list(target.classes), "risk": target.risk or None,
              "thresholds": door.mapping.output.facts.get("thresholds", {})}
-    plain = [answer.finding.to_dict() | {"boxes": [lesion.to_dict() for lesion in lesions_of(answer.boxes)], "written": answer.row} for answer in answers]
-    atomic_json(record, facts | {"findings": plain, "refused": refused, "fitness": door.log})
+    plain = [answer.finding.to_dict() | {"boxes": [lesion.to_dict() for lesion in lesions_of(answer.boxes)], "written": answer.row} | _promised(answer)
+             for answer in answers]
+    promise = {} if knowing is None or knowing.kind != "boxes" else {"promise": {"missed_at_most": knowing.error, "score": knowing.kept_from} | knowing.facts}
+    if knowing is not None and knowing.kept_from is not None:
+        listed = [{"source": answer.case.id} | _flat(each) for answer in answers for each in answer.kept_at_risk or ()]
+        atomic_write(out / "kept_at_risk.csv", pd.DataFrame(listed, columns=None if listed else KEPT_COLUMNS).to_csv(index=False).encode("utf-8-sig"))
+    atomic_json(record, facts | promise | {"findings": plain, "refused": refused, "fitness": door.log})
     return table, record
+
+
+def _promised(answer: Answer) -> dict[str, Any]:
+    return {} if answer.kept_at_risk is None else {"kept_at_risk": list(answer.kept_at_risk)}
+
+
+def _flat(box: Mapping[str, Any]) -> dict[str, Any]:
+    """A box as a row: its edges in samples along the array's axes, and its size."""
+    axes = AXES[-len(box["low"]) :]
+    edges = {f"{what}_{axis}": value for what in ("low", "high", "size") for axis, value in zip(axes, box[what], strict=True)}
+    return {"class": box["class"], "score": box["score"], "reported": "yes" if box["reported"] else "no"} | edges | {"unit": box["unit"]}
 
 
 def _pictured(answers: Sequence[Answer]) -> list[Pictured]:

@@ -12,6 +12,7 @@ from vesalius.mapping import BoxedMapping, Mapping, TiledMapping, single_thread
 from vesalius.stages.boxed.predict import find_one
 from vesalius.stages.fitfor import Door
 from vesalius.stages.kept import Kept, Told
+from vesalius.stages.knowing import Knowing
 from vesalius.stages.predict import case_of, read_whole
 from vesalius.stages.tiled.predict import cases_of, mark_one
 from vesalius.stages.tiled.quicken import within_memory
@@ -46,6 +47,7 @@ class Reader:
     def __init__(self, run: str, out: str, asked: Asked, n: int, device: str = "cpu") -> None:
         self.mapping, self.out, self.asked, self.n = Mapping.load(run, device), Path(out), asked, n
         self.kept = kept_for(self.mapping, self.out, asked)
+        self.knowing = Knowing.load(run)
         self.engine: str | None = None
         if isinstance(self.mapping, TiledMapping):
             within_memory(self.mapping)
@@ -68,7 +70,7 @@ class Reader:
         door = Door(self.mapping, self.asked.force)
         if isinstance(self.mapping, BoxedMapping):
             try:
-                find_one(door, case, folder, self.asked.write)
+                find_one(door, case, folder, self.asked.write, self.knowing)
             except (DataError, OptionError) as error:
                 return Told(refused=str(error), fitness=door.log.get(case.id))
             return None

@@ -44,7 +44,7 @@ def answer_facts(finding: Finding, mapping: Model, knowing: Knowing | None) -> d
     made = {
         "label": finding.label, "probability": finding.probability, "low": bounds.low if bounds else None, "high": bounds.high if bounds else None,
         "calibration": calibrated, "scores": {item.name: item.value for item in scores}, "set": held, "abstain": held is not None and len(held) != 1,
-        "boxes": boxes_facts(finding), "measurements": measurement_facts(finding) if marked else [],
+        "boxes": boxes_facts(finding, knowing), "measurements": measurement_facts(finding) if marked else [],
     }
     return made | {"urgency": urgency_of(made, target)}
 
@@ -63,14 +63,17 @@ def whole_document(job: str, header: Mapping[str, Any], model: Mapping[str, Any]
             "software": {"vesalius": __version__}, "research_use": NOTE}
 
 
-def boxes_facts(finding: Finding) -> list[dict[str, Any]]:
-    """A row a box: ``box`` (low..., high..., array order, samples), ``label score risk size_mm`` (None where no spacing is known)."""
+def boxes_facts(finding: Finding, knowing: Knowing | None = None) -> list[dict[str, Any]]:
+    """A row a box: ``box`` (low..., high..., array order, samples), ``label score risk size_mm`` (None where no spacing is known); where the model
+    promises how many boxes it misses, ``kept_at_risk``: whether the box reaches the score that the promise needs."""
     rows = []
     for item in finding.items:
         if isinstance(item, Boxes):
             sizes = sizes_mm(item.array, item.grid)
+            promised = knowing is not None and knowing.kept_from is not None
+            kept = [{"kept_at_risk": bool(each)} for each in knowing.keeps(np.array(item.scores))] if knowing and promised else [{}] * len(item.scores)
             rows += [{"box": [float(v) for v in box], "label": item.labels[i], "score": float(item.scores[i]), "risk": _risk(item, i),
-                      "size_mm": [float(v) for v in sizes[i]] if item.grid.spacing_known else None} for i, box in enumerate(np.asarray(item.array))]
+                      "size_mm": [float(v) for v in sizes[i]] if item.grid.spacing_known else None} | kept[i] for i, box in enumerate(np.asarray(item.array))]
     return rows
 
 
@@ -138,7 +141,7 @@ def notes_of(finding: Finding, knowing: Knowing | None) -> list[dict[str, str]]:
     held = [note for note in finding.notes if note.code != "prediction-set"]
     level = "" if knowing is None else f"{1 - knowing.error:.0%}"
     told |= {"interval": f"{level} 区间见数值。"} if level else {}
-    return [{"code": note.code, "en": note.text, "zh": told.get(note.code, note.text)} for note in held]
+    return [{"code": note.code, "en": note.text, "zh": note.zh or told.get(note.code, note.text)} for note in held]
 
 
 def several(n: int) -> dict[str, str]:

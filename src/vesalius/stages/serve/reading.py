@@ -25,6 +25,7 @@ from vesalius.errors import VesaliusError
 from vesalius.formats.cases import open_case
 from vesalius.kernels.tiled_labels import labels_of
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
+from vesalius.stages.boxed.promised import Kept, detect_promised, with_promise
 from vesalius.stages.boxed.quicken import quicken_boxes
 from vesalius.stages.explain import explain_study, trusted_map
 from vesalius.stages.explain.pictures import plane, png, scaled, sheet, views
@@ -165,22 +166,23 @@ def _read(mapping: Mapping, case: Case, knowing: Knowing | None, force: bool) ->
     if fitness.refused and not force:
         read.answer = refused_facts(mapping.output.target)
         return read
-    read.finding = _told(mapping, study, knowing)
-    read.answer = answer_facts(read.finding, mapping, knowing)
+    read.finding, kept = _told(mapping, study, knowing)
+    read.answer = answer_facts(read.finding, mapping, knowing) | ({} if kept is None else {"kept_at_risk": kept.to_list()})
     read.seconds["predict"] = time.perf_counter() - judged
     return read
 
 
-def _told(mapping: Mapping, study: Study, knowing: Knowing | None) -> Finding:
-    """The finding as `predict` gives it."""
+def _told(mapping: Mapping, study: Study, knowing: Knowing | None) -> tuple[Finding, Kept | None]:
+    """The finding as `predict` gives it, and of boxes those that a promise speaks of."""
     if isinstance(mapping, TiledMapping):
         ready_for_masks(mapping, study)
-        return mapping.task.finding(mapping.segment(study).labels, study)
+        return mapping.task.finding(mapping.segment(study).labels, study), None
     if isinstance(mapping, BoxedMapping):
         ready_for_boxes(mapping, study)
-        return mapping.task.finding(mapping.detect(study), study)
+        found = detect_promised(mapping, study, knowing)
+        return with_promise(mapping.task.finding(found, study), found, mapping.task, knowing)
     finding = mapping(study)
-    return finding if knowing is None else knowing.told(finding, mapping.output.target)
+    return (finding if knowing is None else knowing.told(finding, mapping.output.target)), None
 
 
 def ready_for_masks(mapping: TiledMapping, study: Study) -> None:

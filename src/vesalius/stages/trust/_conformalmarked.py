@@ -70,7 +70,10 @@ def _said_of_masks(test: dict[str, Any], finite: bool, error: float) -> list[dic
 
 
 def of_boxes(trust: Trust, error: float) -> dict[str, Any]:
-    """The threshold at which a new patient's expected share of missed boxes is at most the stated one, and what was missed with it in the test."""
+    """The threshold at which a new patient's expected share of missed boxes is at most the stated one, and what was missed with it in the test.
+
+    It is kept with the model, so that `predict` and the clinic say which boxes reach it.
+    """
     rule = json.loads(trust.run.metrics.read_text("utf-8"))["matching"]["rule"]
     learnt, asked = (boxes_of(trust.predictions, trust.target, matching=rule, split=split) for split in ("validation", "test"))
     if learnt is None:
@@ -78,6 +81,7 @@ def of_boxes(trust: Trust, error: float) -> dict[str, Any]:
     settings = np.linspace(0, 1, SETTINGS + 1)
     losses, people = missed(learnt, settings)
     place = risk_bound(losses, error)
+    Knowing("boxes", error, (float("inf") if place is None else float(settings[place]),), facts={"n_patients": len(people)}).save(trust.run.model)
     facts = {"error": error, "calibrated_on": "validation", "unit": "patient", "method": "conformal risk control", "n_patients": len(people)}
     if place is None:
         least = float(losses[:, 0].mean()) if len(losses) else 1.0
