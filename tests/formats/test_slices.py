@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import noise, png
+from making import dicom, noise, png, series
 from marking import nifti
 
 from vesalius.core.cohort import Source
 from vesalius.errors import FormatError
 from vesalius.formats import content_hash, open_study
 from vesalius.formats.opening import header
-from vesalius.formats.slices import slice_of, whole_of
+from vesalius.formats.slices import singly, slice_of, whole_of
+from vesalius.formats.sources import find_sources
 
 
 def test_a_slice_is_that_plane_at_its_place_in_the_patient(tmp_path: Path) -> None:
@@ -61,3 +62,16 @@ def test_a_picture_has_no_slices(tmp_path: Path) -> None:
         open_study(Source("slice", str(png(tmp_path / "a.png")), "z:0"))
     with pytest.raises(FormatError, match="there is no such file"):
         open_study(Source("slice", str(tmp_path / "none.nii"), "z:0"))
+
+
+def test_a_model_of_pictures_reads_series_and_volumes_slice_by_slice(tmp_path: Path) -> None:
+    series(tmp_path / "ct", 4)
+    nifti(tmp_path / "v.nii.gz", noise(8, 9, 3))
+    dicom(tmp_path / "film.dcm", noise(12, 10), Modality="DX")
+    png(tmp_path / "a.png")
+    (tmp_path / "broken.nii").write_bytes(b"nothing")
+    parts = {str(source): [str(part).removeprefix(f"{tmp_path}/") for part in singly(source)] for source in find_sources(tmp_path)}
+    assert sorted(parts.values()) == [["a.png"], ["broken.nii"], ["ct/004.dcm", "ct/003.dcm", "ct/002.dcm", "ct/001.dcm"], ["film.dcm"],
+                                      ["v.nii.gz#z:0", "v.nii.gz#z:1", "v.nii.gz#z:2"]]
+    (ct,) = [source for source in find_sources(tmp_path) if source.files]
+    assert [int(open_study(part).image.max()) for part in singly(ct)] == [-1000, -900, -800, -700]

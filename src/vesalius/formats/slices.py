@@ -16,10 +16,14 @@ from vesalius.core.geometry import Grid
 from vesalius.core.study import Study
 from vesalius.errors import FormatError
 from vesalius.formats.base import FORMATS, Format
+from vesalius.formats.dicom import facts_of
+from vesalius.formats.dicomgeometry import plane_of
 from vesalius.formats.opening import format_of, header, open_study
 
 KEPT_BYTES = 2**28
 """The last volume stays in memory up to this size: the slices of one are asked for one after the other."""
+VOLUMES = ("nifti", "itk", "dicom", "dicom-filled", "npy", "tiff")
+"""Formats of one file whose third axis is one of the patient."""
 _last: dict[tuple[str, int, int], Study] = {}
 
 
@@ -51,6 +55,31 @@ class Slice(Format):
 def slice_of(volume: Source, place: int) -> Source:
     """The source of one plane of a volume that one file holds."""
     return Source(Slice.name, volume.path, f"z:{place}")
+
+
+def singly(source: Source) -> list[Source]:
+    """What a model of pictures reads of a source: the slices of a DICOM series (its files, along the patient) or of a volume; anything else as it is.
+
+    Stacks of pictures (GIF, video, npz) are left to those who read them as such. A file that cannot be read stays itself, so that opening it says why.
+    """
+    if source.files:
+        return [Source("dicom", path) for path in _along(source.files)]
+    if source.format not in VOLUMES or source.member is not None:
+        return [source]
+    try:
+        shape = header(source)["shape"]
+    except FormatError:
+        return [source]
+    return [slice_of(source, place) for place in range(int(shape[0]))] if len(shape) == 3 else [source]
+
+
+def _along(files: tuple[str, ...]) -> list[str]:
+    """By position along the normal of the first; as they came where one states none."""
+    planes = [plane_of(facts_of(path)) for path in files]
+    if not all(plane.located for plane in planes):
+        return list(files)
+    depth = {path: float(np.dot(np.array(plane.position_mm), planes[0].normal)) for path, plane in zip(files, planes, strict=True)}
+    return sorted(files, key=lambda path: depth[path])
 
 
 def whole_of(source: Source) -> Source:

@@ -99,12 +99,13 @@ class Knowing:
             return Text("no-promise",
                         f"No score promises to miss at most {self.error:.0%} of a new patient's boxes: too few patients, or boxes that nothing met.",
                         f"没有分数能保证新患者的漏检不超过 {self.error:.0%}：患者过少，或有目标未被任何框命中。")
-        en = f"At a score of {self.kept_from:.3g} or more, at most {self.error:.0%} of a new patient's boxes are expected to be missed. Here {n} boxes reach it"
-        zh = f"分数不低于 {self.kept_from:.3g} 时，预计新患者的漏检不超过 {self.error:.0%}。本检查有 {n} 个框达到该分数"
-        if hidden:
-            return Text(KEPT, f"{en}, {hidden} of them below the operating point and not among the {reported} reported: look at these too.",
-                        f"{zh}，其中 {hidden} 个低于工作点，不在所报告的 {reported} 个之列，请一并查看。")
-        return Text(KEPT, f"{en}, all of them among the {reported} reported.", f"{zh}，均在所报告的 {reported} 个之列。")
+        en = (f"At a score of {self.kept_from:.3g} or more, at most {self.error:.0%} of a new patient's boxes are expected to be missed. "
+              f"Boxes that reach it: {n}")
+        zh = f"分数不低于 {self.kept_from:.3g} 时，预计新患者的漏检不超过 {self.error:.0%}。达到该分数的框：{n} 个"
+        if not hidden:
+            return Text(KEPT, f"{en} ({reported} are reported).", f"{zh}（已报告 {reported} 个）。")
+        return Text(KEPT, f"{en} ({reported} are reported); {hidden} of them lie below the operating point and are not reported: look at these too.",
+                    f"{zh}（已报告 {reported} 个），其中 {hidden} 个低于工作点、未列入报告，请一并查看。")
 
     def told(self, finding: Finding, target: TargetSpec) -> Finding:
         """The finding with the set of answers that cannot be ruled out, and whether the model decides."""

@@ -18,6 +18,7 @@ from vesalius.core.finding import Finding
 from vesalius.errors import DataError, RunError, VesaliusError
 from vesalius.formats import find_sources, open_study
 from vesalius.formats.dicom import filled
+from vesalius.formats.slices import singly
 from vesalius.mapping import BoxedMapping, Mapping, TiledMapping, single_thread
 from vesalius.stages.boxed.predict import predict_boxes
 from vesalius.stages.boxed.quicken import quicken_boxes
@@ -86,7 +87,7 @@ def predict(
     RunError: there is no model. DataError: there is nothing to read, none of it can be read, or the model refuses all of it.
     """
     mapping, out = Mapping.load(run, device), Path(out)
-    sources = sources_in(data, gaps)
+    sources = read_as(mapping, sources_in(data, gaps))
     make_out(out)
     door = Door(mapping, force)
     if isinstance(mapping, BoxedMapping):
@@ -144,6 +145,13 @@ def sources_in(data: Path | str, gaps: str | None) -> list[Source]:
     if not sources:
         raise DataError("nothing to read", where=data, expected="PNG, JPEG, TIFF, NIfTI, DICOM or npz", do="give a file or folder with images")
     return sources
+
+
+def read_as(mapping: Mapping, sources: Sequence[Source]) -> list[Source]:
+    """The studies as the model reads them: one that finds boxes in pictures reads a series or a volume slice by slice, as the clinic does."""
+    if not isinstance(mapping, BoxedMapping) or mapping.reads.ndim != 2:
+        return list(sources)
+    return [part for source in sources for part in singly(source)]
 
 
 def make_out(out: Path) -> None:

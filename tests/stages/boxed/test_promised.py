@@ -62,9 +62,9 @@ def test_boxes_below_the_operating_point_that_the_promise_needs(tmp_path: Path) 
     assert [(each["score"], each["reported"]) for each in finding["kept_at_risk"]] == [(0.9, True), (0.6, True), (0.4, False)]
     assert (rows.loc[0, "kept_at_risk"], rows.loc[0, "kept_unreported"], rows.loc[0, "cell.count"]) == (3, 1, 2)
     (note,) = [note for note in finding["notes"] if note["code"] == "kept-at-risk"]
-    assert note["text"] == ("At a score of 0.4 or more, at most 10% of a new patient's boxes are expected to be missed. Here 3 boxes reach it, 1 of them below "
-                            "the operating point and not among the 2 reported: look at these too.")
-    assert note["zh"] == "分数不低于 0.4 时，预计新患者的漏检不超过 10%。本检查有 3 个框达到该分数，其中 1 个低于工作点，不在所报告的 2 个之列，请一并查看。"
+    assert note["text"] == ("At a score of 0.4 or more, at most 10% of a new patient's boxes are expected to be missed. Boxes that reach it: 3 (2 are "
+                            "reported); 1 of them lie below the operating point and are not reported: look at these too.")
+    assert note["zh"] == "分数不低于 0.4 时，预计新患者的漏检不超过 10%。达到该分数的框：3 个（已报告 2 个），其中 1 个低于工作点、未列入报告，请一并查看。"
     listed = pd.read_csv(tmp_path / "out" / "kept_at_risk.csv", encoding="utf-8-sig")
     assert listed["reported"].tolist() == ["yes", "yes", "no"] and listed.loc[2, ["low_y", "low_x", "high_y", "high_x"]].tolist() == [10, 3, 14, 9]
     assert "promise" not in plain and not (tmp_path / "plain" / "kept_at_risk.csv").exists() and "kept_at_risk" not in plain["findings"][0]
@@ -74,7 +74,7 @@ def test_a_promise_that_needs_fewer_than_are_reported(tmp_path: Path) -> None:
     facts, rows, _ = told(tmp_path, Knowing("boxes", 0.2, (0.7,)))
     (finding,) = facts["findings"]
     assert len(finding["boxes"]) == 2 and [each["score"] for each in finding["kept_at_risk"]] == [0.9]
-    assert "Here 1 boxes reach it, all of them among the 2 reported." in finding["notes"][0]["text"] and rows.loc[0, "kept_unreported"] == 0
+    assert "Boxes that reach it: 1 (2 are reported)." in finding["notes"][0]["text"] and rows.loc[0, "kept_unreported"] == 0
 
 
 def test_faint_boxes_are_asked_for_where_the_promise_needs_them(tmp_path: Path) -> None:
@@ -107,5 +107,5 @@ def test_a_study_without_a_box_says_that_none_reaches_it(tmp_path: Path) -> None
     mapping.detect = lambda study, floor=None: Detected.empty(2)  # type: ignore[method-assign]
     facts, rows, _ = told(tmp_path, Knowing("boxes", 0.1, (0.4,)), mapping)
     assert facts["findings"][0]["kept_at_risk"] == [] and rows.loc[0, "kept_at_risk"] == 0
-    assert "Here 0 boxes reach it" in facts["findings"][0]["notes"][0]["text"]
+    assert "Boxes that reach it: 0 (0 are reported)." in facts["findings"][0]["notes"][0]["text"]
     assert (tmp_path / "out" / "kept_at_risk.csv").read_text("utf-8-sig").strip() == "source,class,score,reported"

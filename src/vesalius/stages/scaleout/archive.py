@@ -13,7 +13,7 @@ from vesalius.stages.boxed.predict import find_one
 from vesalius.stages.fitfor import Door
 from vesalius.stages.kept import Kept, Told
 from vesalius.stages.knowing import Knowing
-from vesalius.stages.predict import case_of, read_whole
+from vesalius.stages.predict import case_of, read_as, read_whole
 from vesalius.stages.tiled.predict import cases_of, mark_one
 from vesalius.stages.tiled.quicken import within_memory
 
@@ -32,7 +32,7 @@ class Asked:
 def cases_in(mapping: Mapping, sources: Sequence[Source]) -> list[Case]:
     """The studies in the order in which `predict` numbers them."""
     if isinstance(mapping, (BoxedMapping, TiledMapping)):
-        return cases_of(sources, mapping.reads.channels)
+        return cases_of(read_as(mapping, sources), mapping.reads.channels)
     return [case_of(source) for source in sources]
 
 
