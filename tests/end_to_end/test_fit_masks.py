@@ -108,11 +108,11 @@ def test_a_baseline_is_judged_as_the_network_is_and_in_the_same_look(run: Path) 
 
 @pytest.mark.slow
 def test_several_networks_are_ranked(cli: Command, volumes: Path, tmp_path: Path) -> None:
-    told = cli("fit", volumes, "--out", tmp_path / "run", *SMALL[2:], "--epochs", 1, "--network", "fcn,small-unet")
+    told = cli("fit", volumes, "--out", tmp_path / "run", *SMALL[2:], "--epochs", 1, "--network", "small-unet,unet")
     assert told.returncode == 0, told.stderr
     table, plan = pd.read_csv(tmp_path / "run" / "log" / "ranking.csv"), Plan.load(tmp_path / "run" / "plan.toml")
-    assert set(table["network"]) == {"fcn", "small-unet"} and table["validation_score"].is_monotonic_decreasing
-    assert plan["network.name"] == table["network"][0] and plan["network.rivals"] == ["fcn", "small-unet"] and "best Dice" in plan.reason("network.name")
+    assert set(table["network"]) == {"small-unet", "unet"} and table["validation_score"].is_monotonic_decreasing
+    assert plan["network.name"] == table["network"][0] and plan["network.rivals"] == ["small-unet", "unet"] and "best Dice" in plan.reason("network.name")
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert 'id="ranking"' in page and "相同预算下 2 个网络中验证集 Dice 最高" in page
 

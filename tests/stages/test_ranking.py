@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import box_job
 from tile_job import TARGET, plan_of, store_in
 from vesalius.core.reads import TileReads
 from vesalius.errors import OptionError, RunError, TrainingError
@@ -125,6 +126,24 @@ def test_the_one_that_learns_wins_the_one_that_runs_away_is_told_and_the_plan_is
     assert plan["train.learning_rate"] == RATES["good"] and plan["data.share"] == 0.5 and Plan.load(work.run.plan).hash == plan.hash
     assert plan["split.seal"] == "0" and (work.run.log / "ranking" / "good" / "history.csv").is_file() and "train" in work.seconds
     assert settled_plan(work, contest, plan, lambda *_: pytest.fail("it is decided")).hash == plan.hash
+
+
+@pytest.mark.slow
+def test_networks_that_detect_are_ranked_by_what_they_find(tmp_path: Path) -> None:
+    n = 12
+    frame = pd.DataFrame({"id": [str(i) for i in range(n)], "patient": [str(i) for i in range(n)], "split": ["train"] * 8 + ["validation"] * 4})
+    material = TileMaterial(box_job.store_in(tmp_path / "store", n, TileReads((48, 48))), frame, box_job.TARGET, tmp_path / "checkpoints", tmp_path / "log")
+
+    def plan_for(name: str) -> Plan:
+        plan = box_job.plan_of(learning_rate=RATES[name], epochs=3, steps_per_epoch=20, folds=0, members=1, mirror=[])
+        for part, value in (INPUT | {"size": [48, 48]}).items():
+            plan = plan.decide(f"input.{part}", value, "test")
+        return plan
+
+    names = ["wild", "idle", "good"]
+    table = ranked(names, plan_for, lambda plan, name, progress: train_rival(plan, material, Request("data"), name, progress), lambda *_: None)
+    assert table["network"].tolist() == ["good", "idle", "wild"] and table["validation_score"][0] > table["validation_score"][1] + 0.05
+    assert (tmp_path / "checkpoints" / "rank-good").is_dir() and "loss" in table["reason"][2]
 
 
 def test_a_killed_ranking_goes_on_and_ends_the_same(tmp_path: Path) -> None:

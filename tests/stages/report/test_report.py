@@ -230,6 +230,20 @@ def test_ranking_is_shown(run_of):
     assert "Networks trained under equal budget" in read(run)
 
 
+@pytest.mark.parametrize(("lang", "said"), [
+    ("en", "fcn could not be trained and is last: the loss is nan at step 7."),
+    ("zh", "fcn 未能训练，列于最后：the loss is nan at step 7。"),
+])
+def test_a_network_that_could_not_be_trained_is_named_with_the_reason(lang, said, run_of):
+    run = run_of("binary")
+    rows = [{"network": "unet", "validation_loss": 0.3, "validation_score": 0.8, "epochs": 4, "seconds": 9.0, "reason": ""},
+            {"network": "fcn", "validation_loss": None, "validation_score": None, "epochs": 0, "seconds": 0.0, "reason": "the loss is nan at step 7"}]
+    pd.DataFrame(rows).to_csv(run / "log" / "ranking.csv", index=False)
+    text = read(run, lang)
+    assert said in text and "unet could not" not in text and "unet 未能训练" not in text
+
+
+
 def test_unknown_language(run_of):
     with pytest.raises(OptionError, match="there is no report in this language: expected en or zh, got fr"):
         report(run_of(), "fr")

@@ -92,9 +92,12 @@ def split(facts: RunFacts) -> Section:
 
 
 def ranking(facts: RunFacts) -> Section | None:
-    """Only where several networks were compared."""
+    """Only where several networks were compared; those that could not be trained are named with the reason."""
     found = tables.ranking(facts)
-    return Section("ranking", tables=(found,)) if found else None
+    if found is None or facts.ranking is None:
+        return None
+    lost = facts.ranking[facts.ranking["reason"].notna()] if "reason" in facts.ranking else facts.ranking.iloc[:0]
+    return Section("ranking", tuple(say("ranking.lost", network=row["network"], why=row["reason"]) for _, row in lost.iterrows()), tables=(found,))
 
 
 def training(facts: RunFacts, *more: Figure | None) -> Section:
@@ -103,6 +106,8 @@ def training(facts: RunFacts, *more: Figure | None) -> Section:
     best = facts.best_epoch
     if best is not None and facts.history is not None:
         lead = [say("training.last" if facts.keeps_last else "training.kept", epochs=len(facts.history), best=best)]
+    if len(facts.training) > 1 and lead:
+        lead.append(say("training.first", n=len(facts.training)))
     return section("training", "log/history.csv", [*charts.learning(facts), *more], [], lead, has_file=facts.history is not None)
 
 
