@@ -100,6 +100,7 @@ def test_report_card_and_paperwork_say_it_in_both_languages(folded: Path) -> Non
     for lang in ("en", "zh"):
         text = report(folded, lang).read_text("utf-8")
         assert f"In cross-validation ({n} images of" in text and "每张均由未用它训练的那一折网络评价" in text
+        assert f"of the first of {K} networks" in text and f"{K} 个网络中的第一个" in text
         assert "Cross-validation (" in text and "chosen on cross-validation" in text and "依据交叉验证" in text and "chosen on validation" not in text
     card, papers = (folded / "model" / "card.md").read_text("utf-8"), [path.read_text("utf-8") for path in (folded / "paperwork").glob("*.md")]
     assert "In cross-validation" in card and "交叉验证" in card and f"from {K} folds" in card
