@@ -107,6 +107,11 @@ def test_ranking_networks_keeps_the_winner(cli: Command, pictures: Path, tmp_pat
     assert set(table["network"]) == {"small-cnn", "small-resnet"} and table["validation_loss"].is_monotonic_increasing
     plan = Plan.load(tmp_path / "run" / "plan.toml")
     assert plan["network.name"] == table["network"][0] and "lowest validation loss of 2" in plan.reason("network.name")
+    (tmp_path / "run" / "log" / "ranking.csv").unlink()  # as if killed after the winner's plan was written
+    told = cli("fit", pictures, "--out", tmp_path / "run", "--network", "small-cnn,small-resnet", "--epochs", "2", "--size", "32")
+    assert told.returncode == 0, told.stderr
+    assert pd.read_csv(tmp_path / "run" / "log" / "ranking.csv").equals(table), "the rivals are not trained again"
+    assert Plan.load(tmp_path / "run" / "plan.toml")["network.name"] == table["network"][0]
 
 
 def test_splitting_by_image_is_shown_in_red(cli: Command, pictures: Path, tmp_path: Path) -> None:

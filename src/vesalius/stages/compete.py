@@ -22,7 +22,6 @@ from vesalius.stages.parts import Part, named, parts_of, train_each
 from vesalius.stages.prepare import Prepared
 from vesalius.stages.request import Request
 from vesalius.stages.train import Job, Trained
-from vesalius.storage import atomic_write
 
 Progress = Callable[[int, int, str], None]
 RANKING = "ranking.csv"
@@ -152,7 +151,7 @@ def _file_name(network: str) -> str:
 
 
 def rank(plans: Sequence[Plan], material: Material, request: Request, progress: Progress) -> pd.DataFrame:
-    """Train each plan's network and order them by validation loss into ``log/ranking.csv``, the best first.
+    """Train each plan's network and order them by validation loss, the best first: the table of ``log/ranking.csv``.
 
     A network that diverges is ranked last with its reason; the others go on.
 
@@ -164,7 +163,6 @@ def rank(plans: Sequence[Plan], material: Material, request: Request, progress: 
     table = pd.DataFrame(rows).sort_values("validation_loss", kind="stable", ignore_index=True)
     if not np.isfinite(table["validation_loss"].iloc[0]):
         raise TrainingError("none of the networks could be trained", got=str(table["reason"].iloc[0]))
-    atomic_write(material.log / RANKING, table.to_csv(index=False).encode())
     return table
 
 

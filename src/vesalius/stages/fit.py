@@ -144,8 +144,11 @@ def _plan(work: Work, cohort: Cohort, frame: pd.DataFrame) -> tuple[Plan, Materi
         plan = complete(plan, material.prepared.images, used.index[used["split"] == "train"].to_numpy())
         plan.save(run.plan)
     if plan["network.rivals"] and not (run.log / RANKING).is_file():
-        plan = planner.final(plan, rank(planner.rival_plans(plan, run.log), material, work.request, work.progress))
+        table = rank(planner.rival_plans(plan, run.log), material, work.request, work.progress)
+        plan = planner.final(plan, table)
         plan.save(run.plan)
+        # Last: a run that is killed before still ranks, and finds every rival trained.
+        atomic_write(run.log / RANKING, table.to_csv(index=False).encode())
     work.timed("plan and prepare", start)
     return plan, material
 
