@@ -176,6 +176,9 @@ def test_what_a_reader_must_know_is_said():
     missing = metrics_of(both(miss=0.6))
     biased = next(each for each in missing["notes"] if each["code"] == "counts-biased")
     assert "too few" in biased["en"] and "偏少" in biased["zh"] and "'RBC'" in biased["en"]
+    alone = both(miss=0.6)
+    alone.loc[alone["split"] == "test", "patient"] = "one"
+    assert "counts-biased" not in codes_of(metrics_of(alone)), "one patient has no interval that could leave 0 out"
     never = both()
     never["found"] = never["found"].map(lambda cell: json.dumps([item for item in json.loads(cell) if item["class"] != "WBC"]))
     assert {"never-found", "threshold-unchosen"} <= set(codes_of(metrics_of(never)))

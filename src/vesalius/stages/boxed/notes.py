@@ -102,7 +102,7 @@ def _of_class(name: str, metrics: dict[str, Any]) -> list[dict[str, str]]:
     if metrics["operating_point"][name]["rule"].endswith("(nothing to choose on)"):
         found.append(note("threshold-unchosen", name=name))
     bias = figures.get("count_bias")
-    if bias and not bias["low"] <= 0 <= bias["high"]:
+    if bias and bias["n_patients"] > 1 and not bias["low"] <= 0 <= bias["high"]:
         value, low, high = (f"{bias[what]:+.2f}" for what in ("value", "low", "high"))
         way, way_zh = ("many", "偏多") if bias["value"] > 0 else ("few", "偏少")
         found.append(note("counts-biased", name=name, value=value, low=low, high=high, way=way, way_zh=way_zh))
