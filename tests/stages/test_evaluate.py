@@ -11,6 +11,7 @@ from vesalius.errors import DataError, OptionError
 from vesalius.kernels.delong import delong_paired
 from vesalius.seed import generator
 from vesalius.stages.evaluate import calibrate_on_validation, choose_operating_point, evaluate, gain_over, rule_of, values_of
+from vesalius.stages.notes import small_test
 
 BINARY = TargetSpec("binary", ("healthy", "ill"), "diagnosis")
 MANY = TargetSpec("multiclass", ("a", "b", "c"))
@@ -136,6 +137,15 @@ def test_one_class_in_validation_gives_one_half_and_no_false_figure():
     frame.loc[frame["split"] == "validation", "truth"] = 0
     found = choose_operating_point(frame, BINARY)
     assert found["threshold"] == 0.5 and "sensitivity" not in found and "one class" in found["rule"]
+
+
+def test_an_interval_drawn_from_very_few_patients_is_called_too_narrow():
+    drawn = {"value": 0.5, "low": 0.4, "high": 0.6, "method": "patient bootstrap (bca)"}
+    (few,), (more,) = small_test(drawn, ("a Dice", "Dice"), 2, 2), small_test(drawn, ("a Dice", "Dice"), 10, 2)
+    assert few["code"] == more["code"] == "small-test" and few["en"].startswith(more["en"][:-1].replace("10", "2"))
+    assert "fewer than 10 patients is itself too narrow" in few["en"] and "本身就偏窄" in few["zh"] and "narrow" not in more["en"]
+    (counted,) = small_test(drawn | {"method": "wilson"}, ("an accuracy", "准确率"), 2, 2)
+    assert "narrow" not in counted["en"] and small_test(None, ("", ""), 2, 2) == [] == small_test(drawn, ("", ""), 100, 2)
 
 
 def test_small_n_is_said_in_words():

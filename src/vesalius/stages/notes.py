@@ -9,12 +9,19 @@ import pandas as pd
 SMALL_TEST = 100
 """With fewer test patients than this, the width of the interval is said in words."""
 FEW_OF_CLASS = 10
+FEW_TO_DRAW = 10
+"""Intervals that are drawn from fewer patients than this are too narrow: most draws are alike."""
 SMALL_VALIDATION = 40
 
 TEXTS = {
     "small-test": (
         "{n} patients in the test set: {name} of {value} could be anything from {low} to {high}.",
         "测试集只有 {n} 名患者：{name} {value} 的真实值可能在 {low} 到 {high} 之间。",
+    ),
+    "small-test-resampled": (
+        "{n} patients in the test set: {name} of {value} could be anything from {low} to {high}, and an interval that was drawn from fewer than {least} "
+        "patients is itself too narrow.",
+        "测试集只有 {n} 名患者：{name} {value} 的真实值可能在 {low} 到 {high} 之间；而由不足 {least} 名患者重采样得到的区间本身就偏窄。",
     ),
     "few-of-class": (
         "Only {n} test patients have '{name}': its figures say little.",
@@ -79,6 +86,16 @@ def note(code: str, names: tuple[str, str] | None = None, **facts: object) -> di
     return {"code": code, "en": both[0], "zh": both[1]}
 
 
+def small_test(figure: dict[str, Any] | None, names: tuple[str, str], people: int, digits: int) -> list[dict[str, str]]:
+    """What a figure of few test patients could be; nothing where there are many, or where it is undefined."""
+    if people >= SMALL_TEST or figure is None:
+        return []
+    value, low, high = (f"{figure[name]:.{digits}f}" for name in ("value", "low", "high"))
+    drawn = people < FEW_TO_DRAW and "bootstrap" in str(figure.get("method", ""))
+    made = note("small-test-resampled" if drawn else "small-test", names, n=people, value=value, low=low, high=high, least=FEW_TO_DRAW)
+    return [made | {"code": "small-test"}]
+
+
 def notes_of(metrics: dict[str, Any], predictions: pd.DataFrame, data_size: list[dict[str, Any]] | None = None) -> list[dict[str, str]]:
     """The notes that the figures call for, the most important first."""
     people = {split: int(frame["patient"].nunique()) for split, frame in predictions.groupby("split")}
@@ -104,11 +121,9 @@ def _of_folds(metrics: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _of_test(metrics: dict[str, Any], people: int) -> list[dict[str, str]]:
-    test, found = metrics["test"], []
+    test = metrics["test"]
     shown = "accuracy" if "accuracy" in test else metrics["primary"]
-    if people < SMALL_TEST and shown in test:
-        value, low, high = (f"{test[shown][name]:.2f}" for name in ("value", "low", "high"))
-        found.append(note("small-test", NAMES.get(shown, (shown, shown)), n=people, value=value, low=low, high=high))
+    found = small_test(test.get(shown), NAMES.get(shown, (shown, shown)), people, 2)
     if metrics["target"]["kind"] != "regression" and "auc" not in test:
         found.append(note("one-class-test"))
     classes = metrics["per_class"].get("test", {})

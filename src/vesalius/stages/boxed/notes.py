@@ -10,7 +10,7 @@ from vesalius.kernels.freeresponse import CPM_RATES
 from vesalius.kernels.stats import codes
 from vesalius.stages.boxed.sheet import ALL, Sheet
 from vesalius.stages.boxed.tables import Part
-from vesalius.stages.notes import FEW_OF_CLASS, SMALL_TEST, SMALL_VALIDATION
+from vesalius.stages.notes import FEW_OF_CLASS, SMALL_VALIDATION, small_test
 from vesalius.stages.notes import note as plain_note
 
 NAMES = {"map50": ("an mAP50", "mAP50"), "cpm": ("a CPM", "CPM")}
@@ -64,26 +64,19 @@ def notes_of(metrics: dict[str, Any], parts: dict[str, tuple[Part, Sheet]]) -> l
     metrics: the figures so far. parts: the cases of each split and their figures.
     """
     part, sheet = parts["test"]
-    found = _of_size(metrics, codes(part.patients)[1]) + [_boxes(metrics["boxes"]["test"], len(part.ids))]
+    primary, people = metrics["primary"], codes(part.patients)[1]
+    found = small_test(metrics["test"].get(primary), NAMES[primary], people, 3) + [_boxes(metrics["boxes"]["test"], len(part.ids))]
     for name in part.classes:
         found += _of_class(name, metrics)
     if sheet.held.any(0).all():
         found.append(note("no-negatives"))
-    people = codes(parts["validation"][0].patients)[1] if "validation" in parts else 0
-    found += [plain_note("small-validation", n=people)] if people < SMALL_VALIDATION else []
+    held = codes(parts["validation"][0].patients)[1] if "validation" in parts else 0
+    found += [plain_note("small-validation", n=held)] if held < SMALL_VALIDATION else []
     found += [plain_note("not-calibrated")] if metrics["calibration"].get("method") == "none" else []
     gain = metrics.get("gain")
     if gain and gain["low"] <= 0 <= gain["high"]:
         found.append(plain_note("gain-unclear", over=gain["over"]))
     return found + _of_rates(sheet)
-
-
-def _of_size(metrics: dict[str, Any], people: int) -> list[dict[str, str]]:
-    figure = metrics["test"].get(metrics["primary"])
-    if people >= SMALL_TEST or figure is None:
-        return []
-    value, low, high = (f"{figure[name]:.3f}" for name in ("value", "low", "high"))
-    return [plain_note("small-test", NAMES[metrics["primary"]], n=people, value=value, low=low, high=high)]
 
 
 def _boxes(boxes: dict[str, dict[str, int]], images: int) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vesalius.stages.notes import FEW_OF_CLASS, SMALL_TEST
+from vesalius.stages.notes import FEW_OF_CLASS, small_test
 from vesalius.stages.notes import note as plain_note
 
 NAMES = ("a mean Dice", "平均 Dice")
@@ -62,21 +62,13 @@ def note(code: str, **facts: object) -> dict[str, str]:
 
 def notes_of(metrics: dict[str, Any], test: pd.DataFrame) -> list[dict[str, str]]:
     """The notes that the figures and the rows of the test call for, the most important first."""
-    found = _of_size(metrics, int(test["patient"].nunique()))
+    found = small_test(metrics["test"].get(metrics["primary"]), NAMES, int(test["patient"].nunique()), 3)
     for name in metrics["target"]["classes"]:
         found += _of_class(name, test[test["class"] == name])
     unit = metrics["tolerance"]["unit"]
     found += [note(f"unit-{unit}")] if unit != "mm" else []
     found += [note("cross-validation")] if "cross_validation" in metrics else []
     return found + _of_uncertainty(metrics.get("uncertainty", {}))
-
-
-def _of_size(metrics: dict[str, Any], people: int) -> list[dict[str, str]]:
-    dice = metrics["test"].get(metrics["primary"])
-    if people >= SMALL_TEST or dice is None:
-        return []
-    value, low, high = (f"{dice[name]:.3f}" for name in ("value", "low", "high"))
-    return [plain_note("small-test", NAMES, n=people, value=value, low=low, high=high)]
 
 
 def _of_class(name: str, rows: pd.DataFrame) -> list[dict[str, str]]:
