@@ -147,6 +147,10 @@ def test_folds_are_fused(cli: Command, cells: Path, tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     cases = pd.read_parquet(tmp_path / "run" / "cases.parquet")
     assert set(cases.loc[cases["split"] == "validation", "fold"]) == {0, 1} and len(load(tmp_path / "run").networks) == 2
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["cross_validated"] == 2 and "cross-validated" in {note["code"] for note in metrics["notes"]}
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "Cross-validation" in page and "交叉验证" in page and "Cross-validation (another figure" in told.stderr + told.stdout
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from vesalius.stages.boxed.notes import notes_of
 from vesalius.stages.boxed.operating import CHOSEN_ON, KIND, Operating, columns_of, operating_points, thresholds_of
 from vesalius.stages.boxed.sheet import COUNTED, FIGURES, OF_CLASS, Sheet
 from vesalius.stages.boxed.tables import SPLITS, Part, part_of, rule_of
+from vesalius.stages.evaluate import folds_in
 
 __all__ = ["FIGURES", "box_metrics", "compare", "primary_of"]
 
@@ -60,6 +61,7 @@ def box_metrics(
     baselines: tables like ``cases`` by other methods, by name; their thresholds are chosen on their own validation rows.
     seed, n_boot: of the bootstrap.
 
+    With folds (``cases["fold"]``) validation is all that is not the test set, and ``"cross_validated"`` says how many folds there are.
     Undefined figures are absent: a class that no case of a part holds has only counts there.
 
     Raises
@@ -86,6 +88,7 @@ def box_metrics(
     }
     risk = _risk(parts["test"], seed, n_boot) if target.risk else {}
     metrics |= {"risk": {"name": target.risk, **risk}} if risk else {}
+    metrics |= {"cross_validated": n} if (n := folds_in(cases)) else {}
     if baselines:
         metrics |= _against(parts, sheets, baselines, target, metrics["primary"], seed, n_boot)
     return metrics | {"notes": notes_of(metrics, {split: (part, sheets[split]) for split, part in parts.items()})}

@@ -43,6 +43,11 @@ TEXTS = {
         "Counts of '{name}' are on average {value} an image away from the truth (95 % interval {low} to {high}): too {way}.",
         "“{name}”的计数平均每幅图像偏差 {value}（95% 区间 {low} 至 {high}）：{way_zh}。",
     ),
+    "cross-validated": (
+        "The validation figures are from {n} folds: each image is judged by the network of a fold that has not learnt from it, and the scores and "
+        "thresholds were settled on these answers; those of the test judge all networks fused.",
+        "验证指标来自 {n} 折交叉验证：每张图像由未用它训练的那一折网络评价，分数校准和阈值也据此确定；测试集指标由所有网络融合给出。",
+    ),
     "threshold-unchosen": (
         "No right box of '{name}' on validation: its threshold is 0.5, which nothing supports.",
         "验证集中没有正确检出的“{name}”：其阈值取 0.5，没有依据。",
@@ -70,6 +75,7 @@ def notes_of(metrics: dict[str, Any], parts: dict[str, tuple[Part, Sheet]]) -> l
         found += _of_class(name, metrics)
     if sheet.held.any(0).all():
         found.append(note("no-negatives"))
+    found += [note("cross-validated", n=metrics["cross_validated"])] if "cross_validated" in metrics else []
     held = codes(parts["validation"][0].patients)[1] if "validation" in parts else 0
     found += [plain_note("small-validation", n=held)] if held < SMALL_VALIDATION else []
     found += [plain_note("not-calibrated")] if metrics["calibration"].get("method") == "none" else []

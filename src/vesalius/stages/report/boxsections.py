@@ -50,7 +50,7 @@ def counting(facts: RunFacts) -> Section:
 def scores(facts: RunFacts) -> Section:
     """Whether a score is the share of true boxes."""
     found = facts.metrics.get("calibration") or {}
-    on = name_of("legend", found.get("chosen_on", "validation"))
+    on = name_of("legend", facts.chosen_on)
     lead = [say("cal.method", method=name_of("method", found["method"]), on=on)] if found.get("method") else []
     seen = found.get("test") or {}
     if seen.get("ece") is not None:

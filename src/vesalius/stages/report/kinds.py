@@ -64,7 +64,7 @@ LAYOUTS = {
             *TRUST, boxsections.data, sections.split, sections.ranking, boxsections.training, masksections.datasize, sections.plan, sections.model,
             papersection.paperwork, sections.environment,
         ),
-        (keys.main, keys.found, keys.counted, keys.risk, keys.gain, keys.size),
+        (keys.main, keys.crossed, keys.found, keys.counted, keys.risk, keys.gain, keys.size),
     ),
 }
 """By kind; every other kind gives one class to an image."""

@@ -264,6 +264,6 @@ LABELLED: tuple[Callable[[RunFacts], Both | None], ...] = (_asked, _used, _main,
 SENTENCES = {
     "": LABELLED,
     "mask": (_asked, _used, _main, _by_class, _crossed, gain_sentence, doubt_sentence, _looks),
-    "boxes": (_asked, _used, _main, _by_class, _boxes_found, _boxes_free, _boxes_counted, _boxes_risk, gain_sentence, _looks),
+    "boxes": (_asked, _used, _main, _by_class, _boxes_found, _boxes_free, _boxes_counted, _boxes_risk, _crossed, gain_sentence, _looks),
 }
 """What the summary says of each kind of target; of the others what stands under ``""``."""
