@@ -21,6 +21,7 @@ from vesalius.errors import DataError
 from vesalius.mapping import BoxedMapping
 from vesalius.outputs import output_for
 from vesalius.plan import Plan
+from vesalius.stages import engines
 from vesalius.stages.boxed import quicken as module
 from vesalius.stages.boxed.evaluate import BoxJudge, case_row, found_list, judged_boxes, truth_list
 from vesalius.stages.boxed.fit import MATCHING, _settled
@@ -170,7 +171,7 @@ def test_much_work_gets_an_engine_for_every_member_and_tiles_one_at_a_time(monke
         return SimpleNamespace(sentence="torch 1 ms a tile")
 
     monkeypatch.setattr(module, "WORTH_S", 0.0)
-    monkeypatch.setattr(module, "fastest", engine)
+    monkeypatch.setattr(engines, "fastest", engine)
     made.networks, made.mirror = [*made.networks, Says([BLOCK])], (1,)
     said = quicken_boxes(made, np.random.default_rng(0).normal(size=(1, 16, 28)).astype(np.float32), float("inf"))
     assert len(made.backends) == 2 and made.batch == 1 and said.endswith("tiles a study; torch 1 ms a tile") and int(said.split()[0]) % 2 == 0

@@ -32,8 +32,8 @@ def n_features(channels: int, ndim: int) -> int:
 def coarse_shape(shape: Sequence[int], spacing: Sequence[float], most: int) -> tuple[int, ...]:
     """The shape with at most ``most`` samples, the finest axes made coarser first; the same where there are few enough.
 
-    >>> coarse_shape((20, 100, 100), (5.0, 1.0, 1.0), 50_000)
-    (20, 48, 48)
+    >>> coarse_shape((20, 100, 100), (5.0, 1.0, 1.0), 40_000)
+    (20, 43, 43)
     """
     made, step = list(shape), min(spacing)
     while int(np.prod(made)) > most and max(made) > 1:
