@@ -112,6 +112,19 @@ def test_a_damaged_record_is_measured_anew(tmp_path: Path, contests: list[str], 
     assert len(contests) == 2
 
 
+def test_an_engine_that_no_longer_decides_alike_is_measured_anew(tmp_path: Path, contests: list[str]) -> None:
+    """Its file was exchanged, and the record with it: the hash of the weights says nothing of that."""
+    saved(tmp_path / "other", seed=5)
+    quickened(tmp_path / "other")
+    saved(tmp_path / "own")
+    quickened(tmp_path / "own")
+    (record,), (foreign,) = records(tmp_path / "own"), records(tmp_path / "other")
+    for suffix in (".json", ".onnx"):
+        record.with_suffix(suffix).write_bytes(foreign.with_suffix(suffix).read_bytes())
+    assert "kept" not in quickened(tmp_path / "own")[1] and len(contests) == 3
+    assert "kept" in quickened(tmp_path / "own")[1] and len(contests) == 3
+
+
 def test_a_folder_that_takes_no_files_costs_time_only(tmp_path: Path, contests: list[str]) -> None:
     saved(tmp_path)
     (tmp_path / engines.FOLDER).write_text("in the way")

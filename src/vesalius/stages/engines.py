@@ -21,7 +21,7 @@ from torch import nn
 
 from vesalius.errors import RunError
 from vesalius.mapping import BoxedMapping, TiledMapping
-from vesalius.networks.backends import PLAIN, Backend, built, fastest
+from vesalius.networks.backends import AGREEMENT, BOX_AGREEMENT, PLAIN, Backend, boxes_agree, built, fastest
 from vesalius.storage import atomic_json
 
 FOLDER = "engines"
@@ -46,14 +46,30 @@ def engines_known(mapping: TiledMapping | BoxedMapping) -> list[Known]:
     return [each for each in found if each is not None] if found and all(found) else []
 
 
-def known_engines(mapping: TiledMapping | BoxedMapping, known: list[Known]) -> list[Backend]:
-    """The engines that are kept, without measuring."""
+def known_engines(
+    mapping: TiledMapping | BoxedMapping, known: list[Known], probe: torch.Tensor, decide: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> list[Backend]:
+    """The engines that are kept, without measuring; none unless each still decides on the probe as torch does: the model's hash does not cover their files."""
     paths = _paths(mapping)
     said = "; measured before, kept beside the model"
-    return [
+    made = [
         built(each.name, network, **_facts(mapping), sentence=each.sentence + said, file=path.with_suffix(".onnx"), detects=_detects(mapping))
         for each, network, path in zip(known, mapping.networks, paths, strict=True)
     ]
+    alike = all(_alike(mapping, network, engine, probe, decide) for network, engine in zip(mapping.networks, made, strict=True))
+    return made if alike else []
+
+
+def _alike(
+    mapping: TiledMapping | BoxedMapping, network: nn.Module, engine: Backend, probe: torch.Tensor, decide: Callable[[torch.Tensor], torch.Tensor] | None,
+) -> bool:
+    with torch.inference_mode():
+        plain, raw = mapping.output.predict(network, probe).float(), engine(probe)
+    if raw.shape != plain.shape:
+        return False
+    if decide is None:
+        return boxes_agree(raw, plain, mapping.output.n_out) >= BOX_AGREEMENT
+    return float((decide(raw) == decide(plain)).float().mean()) >= AGREEMENT
 
 
 def measured_engines(

@@ -38,9 +38,9 @@ def quicken_boxes(mapping: BoxedMapping, x: np.ndarray, n_studies: float) -> str
     seconds = sum(each.plain_seconds for each in known) or _seconds(mapping, probe)
     if seconds * tiles * n_studies < (PAYS_S if known else WORTH_S):
         return ""
-    mapping.backends = known_engines(mapping, known) if known else measured_engines(mapping, probe, TRY_S)
-    mapping.batch = 1
-    return f"{tiles} tiles a study; {mapping.backends[0].sentence}"
+    made = (known_engines(mapping, known, probe) if known else []) or measured_engines(mapping, probe, TRY_S)
+    mapping.backends, mapping.batch = made, 1
+    return f"{tiles} tiles a study; {made[0].sentence}"
 
 
 def _seconds(mapping: BoxedMapping, probe: torch.Tensor) -> float:

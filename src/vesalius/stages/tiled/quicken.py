@@ -46,7 +46,8 @@ def quicken(mapping: TiledMapping, x: np.ndarray, n_studies: int) -> str:
     tiles = math.prod(len(starts) for starts in places(x.shape[1:], mapping.reads.size, mapping.reads.overlap)) * 2 ** len(mapping.mirror)
     if seconds * tiles * n_studies < (PAYS_S if known else WORTH_S):
         return ""
-    made = known_engines(mapping, known) if known else measured_engines(mapping, probe, TRY_S, functools.partial(_decided, mapping))
+    decide = functools.partial(_decided, mapping)
+    made = (known_engines(mapping, known, probe, decide) if known else []) or measured_engines(mapping, probe, TRY_S, decide)
     mapping.backend = functools.partial(_mean, made)
     return f"{tiles} tiles a study; {made[0].sentence}"
 
