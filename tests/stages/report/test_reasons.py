@@ -73,7 +73,8 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     volume = replace(IMAGES, ndim=3, shape=(40, 64, 64), bits=16, modality="CT", spacing_mm=(2.0, 1.0, 1.0), class_counts={"normal": 1900, "ill": 20})
     made = [designs[0].design(facts, CPU, request) for facts in (IMAGES, volume) for request in (Request("x"), ASKED, Request("x", budget_s=5.0))]
     made += [designs[1].design_tiles(facts, machine, request) for facts, machine, request in (
-        (TILES, CPU, Request("x")), (PICTURES, CPU, Request("x")), (LARGE, CARD, ASKED), (PICTURES, CARD, replace(ASKED, folds=5)))]
+        (TILES, CPU, Request("x")), (TILES, CPU, Request("x", budget_s=60.0)), (PICTURES, CPU, Request("x")),
+        (LARGE, CARD, ASKED), (PICTURES, CARD, replace(ASKED, folds=5)))]
     cells = BoxFacts(replace(PICTURES, target=BOXES), small=30.0, large=90.0, longest=584.0, counts={"cell": 500, "clump": 80}, most=20.0)
     lung = BoxFacts(replace(TILES, target=BOXES, modality="CT"), small=6.0, large=25.0, longest=50.0, counts={"cell": 60, "clump": 9}, most=4.0)
     return made + [designs[2].design_boxes(facts, machine, request) for facts, machine in ((cells, CPU), (lung, CARD)) for request in (Request("x"), ASKED)]

@@ -33,7 +33,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_for(machine: Machine = MACHINE, request: Request | None = None, **facts: object) -> Plan:
-    return design_tiles(replace(FACTS, **facts), machine, request or Request("data"))  # type: ignore[arg-type]
+    return design_tiles(replace(FACTS, **facts), machine, request or Request("data", budget_s=600.0))  # type: ignore[arg-type]
 
 
 def test_a_small_study_is_one_tile() -> None:
@@ -72,6 +72,14 @@ def test_ct_pictures_and_mr_are_read_by_their_own_rules() -> None:
     assert colour["train.mirror"] == [0, 1] and colour["train.augment"]["rotate_deg"] == 180
 
 
+def test_volumes_that_are_seen_often_are_moved_more() -> None:
+    short, long = plan_for(), plan_for(request=Request("data", epochs=60))
+    assert short["train.augment"]["spatial_share"] == 0.4 and short["train.augment"]["rotate_deg"] == 15
+    assert long["train.augment"]["spatial_share"] == 0.7 and long["train.augment"]["rotate_deg"] == 20 and "seen often" in long.reason("train.augment")
+    picture = {"ndim": 2, "shape": (300, 300), "spacing_mm": None, "finest_mm": None}
+    assert plan_for(request=Request("data", epochs=400), **picture)["train.augment"]["spatial_share"] == 0.4
+
+
 def test_small_structures_get_another_loss() -> None:
     assert plan_for(shares={"head": 0.02, "tail": 2e-4})["train.loss"] == "focal-tversky+ce"
     tiny = plan_for(shares={"head": 0.02, "tail": 2e-5})
@@ -106,6 +114,18 @@ def test_the_planned_network_can_be_built_for_any_tile() -> None:
         plan = plan_for(**facts)
         reads = tile_reads_of(plan)
         assert network_of(plan, reads, 3).eval()(torch.zeros(1, 1, *reads.size)).shape == (1, 3, *reads.size)
+
+
+def test_time_for_many_steps_buys_a_network_at_full_size_on_a_processor() -> None:
+    long = Request("data", budget_s=7200.0)
+    plan = plan_for(request=long)
+    assert plan["network.name"] == "unet" and plan["network.options"]["width"] == 16 and "stem_stride" not in plan["network.options"]
+    assert plan["network.options"]["strides"] == [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
+    reads = tile_reads_of(plan)
+    assert network_of(plan, reads, 3).eval()(torch.zeros(1, 1, *reads.size)).shape == (1, 3, *reads.size)
+    for request in (Request("data", budget_s=600.0), replace(long, folds=5), replace(long, members=8), replace(long, epochs=50)):
+        assert plan_for(request=request)["network.name"] == "small-unet"
+    assert design_tiles(FACTS, MACHINE, long, share=0.2)["network.name"] == "small-unet" == design_tiles(FACTS, MACHINE, long, "small-unet")["network.name"]
 
 
 def test_a_share_of_the_budget_buys_that_share_of_the_steps() -> None:

@@ -38,6 +38,10 @@ MEMORY_SHARE = 0.4
 OWN_BYTES = 1200 * 2**20
 FOREGROUND = 0.5
 PEAK = 4e-3
+FULL_SIZE: dict[str, object] = {"width": 16, "convs": [1, 2]}
+"""The U-Net without blocks that a processor can afford: few channels, one convolution at the finest level."""
+LONG_STEPS = 2_000
+"""With time for so many steps on blocks of a volume, fewer steps at full size draw better (docs/decisions/0015)."""
 
 
 def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: str | None = None, share: float = 1.0) -> Plan:
@@ -49,11 +53,12 @@ def design_tiles(facts: TileFacts, machine: Machine, request: Request, network: 
     """
     plan = _input(facts, machine, request)
     plan = _network(plan, facts, machine, network, len(request.network) > 1 or "all" in request.network)
-    plan = _batch(plan, facts, machine, request)
-    plan, speed = _speed(plan, facts, machine, request)
+    plan, speed = _speed(_batch(plan, facts, machine, request), facts, machine, request)
+    if network is None and facts.ndim == 3 and "stem_stride" in plan["network.options"] and _steps(request, speed, share) > LONG_STEPS:
+        plan, speed = _speed(_batch(_at_full_size(plan), facts, machine, request), facts, machine, request)
     plan = choose_length(plan, facts, request, speed, share)
     plan = _optimiser(plan, request)
-    plan = choose_tile_augmentation(choose_loss(plan, facts), facts)
+    plan = choose_tile_augmentation(choose_loss(plan, facts), facts, _seen(plan, facts))
     return _machine(plan, facts, machine, request)
 
 
@@ -190,6 +195,12 @@ def _network(plan: Plan, facts: TileFacts, machine: Machine, asked: str | None, 
     return plan.decide("network.options", options, why)
 
 
+def _at_full_size(plan: Plan) -> Plan:
+    plan = plan.decide("network.name", "unet", "time for many steps: a light U-Net at full size draws finer than one on blocks (docs/decisions/0015)")
+    options = {"deep_supervision": True, "strides": _strides(plan), **FULL_SIZE}
+    return plan.decide("network.options", options, "depth by the tile and the spacing (nnU-Net's rule); few channels, so that a processor can do it")
+
+
 def _strides(plan: Plan) -> list[list[int]]:
     """Halve an axis while it keeps 4 samples and is not yet coarser (in mm) than twice the finest (nnU-Net's rule)."""
     size, spacing = list(plan["input.size"]), list(plan["input.spacing_mm"]) or [1.0] * len(plan["input.size"])
@@ -233,15 +244,23 @@ def _speed(plan: Plan, facts: TileFacts, machine: Machine, request: Request) -> 
     return plan.decide("train.channels_last", speed.channels_last, speed.sentence), speed
 
 
+def _seconds(request: Request, share: float) -> float:
+    """What one network may take of the budget."""
+    return share * (request.budget_s or BUDGET_S) / ((request.folds or 1) * (request.members or 1))
+
+
+def _steps(request: Request, speed: Speed, share: float) -> int:
+    """As many steps as fit into it; none where the epochs were asked for."""
+    return 0 if request.epochs is not None else int(_seconds(request, share) / (speed.seconds * OVERHEAD))
+
+
 def choose_length(plan: Plan, facts: TileFacts, request: Request, speed: Speed, share: float = 1.0) -> Plan:
     """Folds, members, and as many steps as a share of the budget holds."""
-    folds = request.folds or 1
-    members = request.members or 1
+    folds, members = request.folds or 1, request.members or 1
     plan = plan.decide("train.folds", request.folds or 0, "asked for with --folds" if request.folds else "one network; see --folds")
     plan = plan.decide("train.members", members, "asked for with --members" if request.members else "one; folds and mirror images are averaged at prediction")
-    budget = share * (request.budget_s or BUDGET_S) / (folds * members)
-    step_s = speed.seconds * OVERHEAD
-    total = max(20, min(int(budget / step_s), MOST_STEPS))
+    budget, step_s = _seconds(request, share), speed.seconds * OVERHEAD
+    total = max(20, min(_steps(request, speed, share), MOST_STEPS))
     per = max(10, math.ceil(total / LOOKS))
     epochs, reason = max(1, round(total / per)), f"{step_s * 1000:.0f} ms a step: as many as fit into {budget:.0f} s a network"
     why = "the stretch between two looks at validation"
@@ -253,6 +272,12 @@ def choose_length(plan: Plan, facts: TileFacts, request: Request, speed: Speed, 
     plan = plan.decide("train.predicted_seconds", round(epochs * per * step_s * folds * members), "steps times the measured time of a step")
     plan = plan.decide("train.patience", epochs, "no early stop: the step size falls to its end")
     return plan.decide("train.keep", "last", "the average at the end of the falling step size; a few validation cases would choose by chance")
+
+
+def _seen(plan: Plan, facts: TileFacts) -> float:
+    """How often each part of the training studies is seen."""
+    tiles = int(plan["train.epochs"]) * int(plan["train.steps_per_epoch"]) * int(plan["train.batch"])
+    return tiles * math.prod(plan["input.size"]) / max(facts.n_train * math.prod(_at_spacing(plan, facts)), 1)
 
 
 def _optimiser(plan: Plan, request: Request) -> Plan:

@@ -8,7 +8,8 @@ from vesalius.transforms.tileaugment import TileAugment
 
 SMALL, TINY = 5e-4, 5e-5
 """Share of a study that its smallest structure holds: below SMALL missing it costs more than marking too much; below TINY its border counts too."""
-POOLED_BELOW = 0.05
+SEEN_OFTEN = 60
+"""Passes after which a network begins to know its volumes (docs/decisions/0015)."""
 
 
 def choose_loss(plan: Plan, facts: TileFacts) -> Plan:
@@ -28,19 +29,25 @@ def choose_loss(plan: Plan, facts: TileFacts) -> Plan:
     return plan.decide("train.together", pooled, why)
 
 
-def choose_tile_augmentation(plan: Plan, facts: TileFacts) -> Plan:
-    """Moderate: what the same structure could look like in the next patient and on the next scanner."""
+def choose_tile_augmentation(plan: Plan, facts: TileFacts, seen: float = 0.0) -> Plan:
+    """Moderate: what the same structure could look like in the next patient and on the next scanner.
+
+    A network that sees each part of its volumes more than `SEEN_OFTEN` times (``seen``) learns them by heart, and is shown more of them turned.
+    """
     axes, why = mirror_axes(facts)
     plan = plan.decide("train.mirror", list(axes), why)
     spacing = list(plan["input.spacing_mm"]) or [1.0] * facts.ndim
     flat = facts.ndim == 3 and spacing[0] > 3 * min(spacing)
     free = facts.ndim == 2 and facts.colour
     ct = facts.modality == "CT"
+    often = facts.ndim == 3 and seen > SEEN_OFTEN
+    degrees, share = (180.0, 0.6) if free else (20.0, 0.7) if often else (15.0, 0.4)
     augment = TileAugment(
-        rotate_deg=180.0 if free else 15.0, flat=flat, scale=0.2, bend=0.0 if flat else 2.0, spatial_share=0.6 if free else 0.4, flip_axes=axes,
+        rotate_deg=degrees, flat=flat, scale=0.2, bend=0.0 if flat else 2.0, spatial_share=share, flip_axes=axes,
         brightness=0.1 if ct else 0.2, contrast=0.15 if ct else 0.3, gamma=0.1 if ct else 0.25, noise=0.1, blur=0.8, coarse=1.5, tone_share=0.2,
     )
-    turn = "any turn: such pictures have no up" if free else "turns up to 15 degrees" + (" within the slices, which are far apart" if flat else "")
+    some = "each part is seen often, so most are moved: turns up to 20 degrees" if often else "turns up to 15 degrees"
+    turn = "any turn: such pictures have no up" if free else some + (" within the slices, which are far apart" if flat else "")
     return plan.decide("train.augment", augment.to_dict(), f"{turn}, scale 20 %, brightness, contrast, gamma, noise and sharpness a little")
 
 
