@@ -82,7 +82,7 @@ def test_a_head_for_other_classes_starts_fresh(saved: tuple[nn.Module, Path]) ->
     assert torch.equal(other.fc.weight, fresh)
     assert torch.equal(other.layer1[0].conv1.weight, network.layer1[0].conv1.weight)
     assert "trained from the start: fc.weight (4, 512) -> (2, 512)" in report.en
-    assert "从头训练:fc.weight" in report.sentence("zh") and report.sentence() == report.en
+    assert "从头训练：fc.weight" in report.sentence("zh") and report.sentence() == report.en
 
 
 def test_missing_and_unexpected_names_are_told() -> None:
@@ -92,7 +92,7 @@ def test_missing_and_unexpected_names_are_told() -> None:
     state["extra.weight"] = torch.zeros(3)
     report = fit_state(state, resnet())
     assert report.missing == ["fc.bias"] and report.unexpected == ["extra.weight"]
-    assert "not used: extra.weight" in report.en and "未使用:extra.weight" in report.zh
+    assert "not used: extra.weight" in report.en and "未使用：extra.weight" in report.zh
 
 
 def test_flat_kernels_are_inflated_for_volumes() -> None:

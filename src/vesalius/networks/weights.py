@@ -61,11 +61,11 @@ class LoadReport:
     def zh(self) -> str:
         """One sentence in Chinese."""
         parts = [f"从{self.source or '文件'}载入了 {len(self.loaded) + len(self.adapted)} 个张量"]
-        parts += [f"经调整:{_some([name for name, _ in self.adapted])}"] if self.adapted else []
+        parts += [f"经调整：{_some([name for name, _ in self.adapted])}"] if self.adapted else []
         fresh = self.missing + self.mismatched
-        parts += [f"从头训练:{_some(fresh)}"] if fresh else []
-        parts += [f"未使用:{_some(self.unexpected)}"] if self.unexpected else []
-        return ";".join(parts) + "。"
+        parts += [f"从头训练：{_some(fresh)}"] if fresh else []
+        parts += [f"未使用：{_some(self.unexpected)}"] if self.unexpected else []
+        return "；".join(parts) + "。"
 
     def sentence(self, lang: str = "en") -> str:
         """What was and was not loaded, in ``"en"`` or ``"zh"``."""

@@ -230,6 +230,15 @@ def test_ranking_is_shown(run_of):
     assert "Networks trained under equal budget" in read(run)
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_was_loaded_of_given_weights_is_said(lang, run_of):
+    run = run_of()
+    told = {"en": "26 tensors were loaded from start.npz; trained from the start: head.weight.", "zh": "从start.npz载入了 26 个张量。"}
+    assert told[lang] not in read(run, lang)
+    (run / "log" / "weights.json").write_text(json.dumps(told), "utf-8")
+    assert told[lang] in read(run, lang)
+
+
 @pytest.mark.parametrize(("lang", "said"), [
     ("en", "fcn could not be trained and is last: the loss is nan at step 7."),
     ("zh", "fcn 未能训练，列于最后：the loss is nan at step 7。"),

@@ -1,15 +1,18 @@
 """The training loop: learns, resumes bit-exactly, refuses what cannot be trained, spreads over processes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import vesalius.stages.train.loop as loop
 from training_job import job_in, plan_of
@@ -79,6 +82,19 @@ def test_interruption_saves_between_two_steps_and_goes_on(tmp_path):
     assert checkpoint.read(job.folder)[1].step in (6, 7)
     resumed = train_here_or_spread(job, quiet)
     assert all(torch.equal(value, resumed.state[name]) for name, value in whole.state.items())
+
+
+def test_what_was_and_was_not_loaded_of_given_weights_is_told_and_kept(tmp_path):
+    job = job_in(tmp_path, plan_of(epochs=1))
+    state = {name: value for name, value in network_of(job.plan, job.reads, 2).state_dict().items() if not name.startswith("0.")}
+    save_file(state | {"foreign": torch.ones(2)}, tmp_path / "given.safetensors")
+    told: list[str] = []
+    train_here_or_spread(replace(job, weights=str(tmp_path / "given.safetensors")), lambda done, total, what: told.append(what))
+    kept = json.loads((tmp_path / "log" / "weights.json").read_text())
+    assert sorted(kept["loaded"]) == sorted(state) and kept["unexpected"] == ["foreign"]
+    assert kept["missing"] and all(name.startswith("0.") for name in kept["missing"])
+    assert told[0] == kept["en"] and f"{len(state)} tensors were loaded from given.safetensors" in told[0] and "not used: foreign" in told[0]
+    assert "载入了" in kept["zh"] and not (job_in(tmp_path / "plain", plan_of()).log / "weights.json").exists()
 
 
 def test_finished_training_is_not_repeated(tmp_path):

@@ -27,7 +27,7 @@ class RunFacts:
     """What a run folder says; see docs/architecture.md for the files.
 
     ``judged`` are the cases of a run with boxes (``cases.parquet``); ``cases`` those that are explained (``explain/cases.json``);
-    ``trust`` the results of the tests of trust by name (``trust.json``).
+    ``started`` what was and was not loaded of given weights (``log/weights.json``); ``trust`` the results of the tests of trust by name (``trust.json``).
     """
 
     run: Path
@@ -41,6 +41,7 @@ class RunFacts:
     history: pd.DataFrame | None = None
     ranking: pd.DataFrame | None = None
     training: list[dict[str, Any]] = field(default_factory=list)
+    started: dict[str, Any] = field(default_factory=dict)
     cases: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     trust: dict[str, Any] = field(default_factory=dict)
@@ -142,6 +143,7 @@ def read_run(run: Path) -> RunFacts:
         "predictions": _read(run / "predictions.parquet", pd.read_parquet), "detections": _read(run / "detections.parquet", pd.read_parquet),
         "judged": _read(run / "cases.parquet", pd.read_parquet), "history": _read(run / "log" / "history.csv", pd.read_csv),
         "ranking": _read(run / "log" / "ranking.csv", pd.read_csv), "training": _read(run / "log" / "training.json", _json),
+        "started": _read(run / "log" / "weights.json", _json),
         "cases": _read(run / "explain" / "cases.json", _json), "environment": _read(run / "environment.json", _json),
         "trust": _read(run / "trust.json", _json),
         "weights_hash": _read(run / "model" / "weights.safetensors", _hash),

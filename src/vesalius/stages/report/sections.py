@@ -108,6 +108,8 @@ def training(facts: RunFacts, *more: Figure | None) -> Section:
         lead = [say("training.last" if facts.keeps_last else "training.kept", epochs=len(facts.history), best=best)]
     if len(facts.training) > 1 and lead:
         lead.append(say("training.first", n=len(facts.training)))
+    if facts.started:
+        lead.append(Both(facts.started["en"], facts.started["zh"]))
     return section("training", "log/history.csv", [*charts.learning(facts), *more], [], lead, has_file=facts.history is not None)
 
 

@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import lightning_fabric as lf
@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vesalius.core.reads import Reads
 from vesalius.mapping import network_of
-from vesalius.networks.weights import load_weights
+from vesalius.networks.weights import LoadReport, load_weights
 from vesalius.outputs import Output
 from vesalius.seed import stream_seed
 from vesalius.stages.train import checkpoint
@@ -33,7 +33,7 @@ from vesalius.stages.train.job import Job, Trained
 from vesalius.stages.train.memory import keep_freed_memory
 from vesalius.stages.train.tilefeed import TileFeed
 from vesalius.stages.train.watch import Interruption, refuse_divergence, refuse_nan
-from vesalius.storage import atomic_write
+from vesalius.storage import atomic_json, atomic_write
 
 Progress = Callable[[int, int, str], None]
 SAVE_EVERY_S, SAVE_EPOCH_S = 60.0, 10.0
@@ -97,7 +97,7 @@ def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     feed = FEEDS[output.reading](job, fabric.device, fabric.global_rank, fabric.world_size)
     network = network_of(job.plan, job.reads, output.n_out)
     if job.weights:
-        load_weights(network, job.weights, channels=job.reads.channels)
+        _tell(load_weights(network, job.weights, channels=job.reads.channels), job, fabric, progress)
     if job.plan["train.channels_last"]:
         network = network.to(memory_format=torch.channels_last if job.reads.ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).to(fabric.device).requires_grad_(False)
@@ -106,6 +106,14 @@ def _set_up(job: Job, fabric: lf.Fabric, progress: Progress) -> Loop:
     parts = Parts(network, average, {k: v.clone() for k, v in average.state_dict().items()}, plain)
     state = checkpoint.restore(job.folder, parts, job.mark)
     return Loop(job, fabric, output, parts, forward, optimizer, follower(average, network), feed, state, progress)
+
+
+def _tell(report: LoadReport, job: Job, fabric: lf.Fabric, progress: Progress) -> None:
+    """What was and was not loaded: to the user at once, and to ``weights.json`` for the report."""
+    if fabric.is_global_zero:
+        job.log.mkdir(parents=True, exist_ok=True)
+        atomic_json(job.log / "weights.json", asdict(report) | {"en": report.en, "zh": report.zh})
+        progress(0, job.total_steps, report.en)
 
 
 def _groups(network: nn.Module, job: Job) -> list[dict[str, Any]]:
