@@ -94,7 +94,9 @@ def test_what_was_and_was_not_loaded_of_given_weights_is_told_and_kept(tmp_path)
     assert sorted(kept["loaded"]) == sorted(state) and kept["unexpected"] == ["foreign"]
     assert kept["missing"] and all(name.startswith("0.") for name in kept["missing"])
     assert told[0] == kept["en"] and f"{len(state)} tensors were loaded from given.safetensors" in told[0] and "not used: foreign" in told[0]
-    assert "载入了" in kept["zh"] and not (job_in(tmp_path / "plain", plan_of()).log / "weights.json").exists()
+    assert "载入了" in kept["zh"]
+    train_here_or_spread(job_in(tmp_path / "plain", plan_of(epochs=1)), quiet)
+    assert (tmp_path / "plain" / "log" / "history.csv").exists() and not (tmp_path / "plain" / "log" / "weights.json").exists()
 
 
 def test_finished_training_is_not_repeated(tmp_path):
