@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from .conftest import SHORT, Command
+from .conftest import SHORT, Command, environment
 
 
 def film(path: Path, level: int = 0) -> Path:
@@ -126,12 +128,13 @@ def test_two_hundred_thousand_names(cli: Command, tmp_path: Path) -> None:
     refused(cli("check", tmp_path / "data"), "data")
 
 
-def test_help_does_not_load_what_it_does_not_need() -> None:
-    import subprocess
-    import sys
-
-    from .conftest import environment
-
-    code = "import sys; from vesalius.cli import app; print([m for m in ('torch', 'pandas', 'numpy', 'sklearn', 'monai') if m in sys.modules])"
+@pytest.mark.parametrize(("what", "slow"), [
+    ("cli", ("torch", "pandas", "numpy", "sklearn", "monai")),
+    ("stages.predict", ("lightning_fabric", "torch._dynamo", "torchvision", "tensorboard", "monai", "timm", "sklearn.ensemble")),
+    ("stages.fit", ("lightning_fabric", "torch._dynamo", "torchvision", "tensorboard", "monai", "timm")),
+])
+def test_nothing_is_loaded_that_is_not_needed_yet(what: str, slow: tuple[str, ...]) -> None:
+    """Help answers at once; bad input is told, and a study read, without what only a training needs."""
+    code = f"import sys, vesalius.{what}; print([m for m in {slow} if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     assert told.stdout.strip() == "[]"

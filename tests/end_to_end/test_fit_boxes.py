@@ -29,7 +29,7 @@ PROMISED = ("plan.toml", "cohort.parquet", "audit.json", "metrics.json", "cases.
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(make_phantom("cells", tmp_path_factory.mktemp("cells") / "p", seed=2, n=40, size=128, layout="coco").data)
+    return Path(make_phantom("cells", tmp_path_factory.mktemp("cells") / "p", seed=2, n=40, size=96, layout="coco").data)
 
 
 @pytest.fixture(scope="module")

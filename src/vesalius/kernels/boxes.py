@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torchvision.ops import nms as planar_nms
 
 from vesalius.core.boxes import Detected
 from vesalius.errors import OptionError
@@ -44,6 +43,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """
     boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
     if len(boxes) < FEW and boxes.shape[1] == 4:
+        from torchvision.ops import nms as planar_nms  # a third of the time that every verb takes to start, and few need it
+
         return planar_nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
     order = np.argsort(-scores, kind="stable")
     if len(boxes) >= FEW and _crowded(boxes[order], threshold):

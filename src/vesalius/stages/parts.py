@@ -5,6 +5,7 @@ Whole images, masks and boxes train them alike: each has its own folder of check
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from vesalius.storage import atomic_json
 
 Progress = Callable[[int, int, str], None]
 M = TypeVar("M", bound=Mapping)
+TRAINING = "training.json"
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,15 @@ def named(progress: Progress, prefix: str) -> Progress:
 
 
 def keep_training(work: Work, parts: Sequence[Part], results: Sequence[Trained]) -> None:
-    """``log/training.json``: how long each network was trained and why it stopped."""
+    """``log/training.json`` (`TRAINING`): how long each network was trained and why it stopped."""
     facts = [{"name": p.name, "fold": p.fold, "best_epoch": r.epoch, "epochs": r.epochs_done, "seconds": round(r.seconds, 1), "why_stopped": r.why_stopped}
              for p, r in zip(parts, results, strict=True)]
-    atomic_json(work.run.log / "training.json", facts)
+    atomic_json(work.run.log / TRAINING, facts)
+
+
+def trained_seconds(work: Work) -> float:
+    """How long all networks of the run were trained, also before it was killed; as `keep_training` has kept it."""
+    return float(sum(each["seconds"] for each in json.loads((work.run.log / TRAINING).read_text("utf-8"))))
 
 
 def unseen_of(made_of: Callable[[Sequence[Trained]], M], frame: pd.DataFrame, parts: Sequence[Part],

@@ -121,6 +121,29 @@ def test_a_slow_network_is_shown_fewer_masks() -> None:
     assert affordable(mapping) == FEWEST
 
 
+def counted(mapping: StandIn) -> list[int]:
+    """How many pictures the network is asked about, from now on."""
+    asked, quick = [0], mapping.candidates
+
+    def count(x: torch.Tensor) -> torch.Tensor:
+        asked[0] += len(x)
+        return quick(x)
+
+    mapping.candidates = count  # type: ignore[method-assign]
+    return asked
+
+
+def test_a_short_training_is_followed_by_a_short_explanation(tmp_path: Path) -> None:
+    """Without time the boxes have the fewest masks, with time all of them."""
+    asked = []
+    for within in (0.0, 1e9):
+        mapping, cases, studies, out = run_of(tmp_path / str(within))
+        out.mkdir(parents=True)
+        asked.append(counted(mapping))
+        explain_boxes(mapping, cases, studies.__getitem__, out, within_s=within)
+    assert 3 * FEWEST <= asked[0][0] < 3 * FEWEST + 50 and 3 * MASKS <= asked[1][0] < 3 * MASKS + 50
+
+
 def test_windows_are_multiples_and_lie_in_the_image_as_far_as_it_reaches() -> None:
     x = np.arange(2 * 100 * 300, dtype=np.float32).reshape(2, 100, 300)
     window, start = window_at(x, np.array([80.0, 280.0]), np.array([98.0, 299.0]), (256, 256), 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Detects(Protocol):
 
 def explain_boxes(
     mapping: Detects, cases: pd.DataFrame, opened: Opened, out: Path, *, progress: Progress | None = None, matching: str = "iou", masks: int | None = None,
+    within_s: float = math.inf,
 ) -> None:
     """Write ``out/cases.json`` and its pictures for the boxes that `choose_boxes` names.
 
@@ -73,13 +75,15 @@ def explain_boxes(
     cases: the run's ``cases.parquet``.
     opened: the study of an id and its true boxes.
     matching: see `choose_boxes`. masks: of D-RISE for each box; by default as many as `affordable` says.
+    within_s: D-RISE of all boxes together should not take longer (but each has `FEWEST` masks).
 
     Each box has the plain surroundings (``image``), the same with truth (solid) and prediction (dashed) (``overlay``), its maps, and the
     ``whole`` image with all boxes; of a volume the slice through its middle. A map that is 0 everywhere is left out. Pictures are named by
     number, never by what a file says of itself.
     """
-    thresholds, masks = thresholds_of(mapping), masks or affordable(mapping)
+    thresholds = thresholds_of(mapping)
     chosen = choose_boxes(cases, mapping.output.target, thresholds, matching)
+    masks = masks or affordable(mapping, min(SECONDS, within_s / max(len(chosen), 1)))
     by_id = cases.set_index("id")["found"]
     rows: list[dict[str, Any]] = []
     for number, each in enumerate(chosen):
@@ -92,8 +96,8 @@ def explain_boxes(
     atomic_json(out / INDEX, rows)
 
 
-def affordable(mapping: Detects) -> int:
-    """Masks of D-RISE that the network answers within about `SECONDS` a box on this machine: `FEWEST` to `MASKS`."""
+def affordable(mapping: Detects, seconds: float = SECONDS) -> int:
+    """Masks of D-RISE that the network answers within about so many seconds a box on this machine: `FEWEST` to `MASKS`."""
     ndim, multiple = mapping.reads.ndim, int(getattr(mapping.networks[0], "multiple", 32))
     side = multiple * -(-LEAST[ndim] // multiple)
     x = torch.zeros(TIMED, mapping.reads.channels, *(side,) * ndim, device=mapping.device)
@@ -102,7 +106,7 @@ def affordable(mapping: Detects) -> int:
         start = time.perf_counter()
         mapping.candidates(x)
     spent = (time.perf_counter() - start) / TIMED
-    return int(min(max(SECONDS / max(spent, 1e-9), FEWEST), MASKS))
+    return int(min(max(seconds / max(spent, 1e-9), FEWEST), MASKS))
 
 
 def thresholds_of(mapping: Detects) -> dict[str, float]:

@@ -23,7 +23,7 @@ from vesalius.stages.boxed.rival import blob_cases
 from vesalius.stages.boxed.store import prepare_boxes
 from vesalius.stages.boxed.tables import detections_of
 from vesalius.stages.design.machine import Machine, this_machine
-from vesalius.stages.parts import Part, keep_training, unseen_of
+from vesalius.stages.parts import Part, keep_training, trained_seconds, unseen_of
 from vesalius.stages.ranking import Contest, first_plan, settled_plan
 from vesalius.stages.repeat import Again, repeat_training, to_repeat
 from vesalius.stages.report.card import model_card
@@ -38,6 +38,8 @@ from vesalius.storage import atomic_file, atomic_json
 CASES, DETECTIONS, RIVALS = "cases.parquet", "detections.parquet", "baseline_cases.parquet"
 MATCHING = {2: "iou", 3: "centre"}
 """Pictures by overlap (COCO), volumes by the centre inside the lesion (LUNA16)."""
+EXPLAIN_SHARE = 0.25
+"""D-RISE of the boxes in the report should not take more than that share of the time of training."""
 
 
 def fit_boxes(work: Work, cohort: Cohort, frame: pd.DataFrame) -> None:
@@ -153,4 +155,6 @@ def _explain(work: Work, judge: BoxJudge, plan: Plan) -> None:
     mapping = Mapping.load(work.run.model)
     if isinstance(mapping, BoxedMapping):
         cases = pd.read_parquet(work.run.path / CASES)
-        explain_boxes(mapping, cases[cases["split"] == "test"], judge.opened, work.run.explain, progress=work.progress, matching=plan["output.matching"])
+        within = EXPLAIN_SHARE * trained_seconds(work)
+        explain_boxes(mapping, cases[cases["split"] == "test"], judge.opened, work.run.explain, progress=work.progress, matching=plan["output.matching"],
+                      within_s=within)

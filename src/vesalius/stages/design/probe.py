@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import lightning_fabric as lf
 import torch
 from torch import nn
 
@@ -75,6 +74,8 @@ def probe(
 
 
 def _time(network: nn.Module, shape: tuple[int, ...], accelerator: str, precision: str, last: bool, truth: torch.Tensor | None = None) -> float:
+    import lightning_fabric as lf  # takes seconds, which verbs that train nothing need not wait
+
     fabric = lf.Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     if last:
         network = network.to(memory_format=torch.channels_last if len(shape) == 4 else torch.channels_last_3d)  # type: ignore[call-overload]

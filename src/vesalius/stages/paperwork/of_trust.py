@@ -1,4 +1,4 @@
-"""What the tests of trust said (``RUN/trust.json``): leaks, shortcuts, explanations, doubtful labels, subgroups, repeats."""
+"""What the tests of trust said (``RUN/trust.json``): leaks, shortcuts, explanations, doubtful labels, robustness, subgroups, repeats."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ RECORD = "trust.json"
 TOPICS: dict[str, tuple[str, ...]] = {
     "trust.leak": ("leak",), "trust.shortcuts": ("shortcut",), "trust.explanations": ("explanation",), "trust.labels": ("label", "doubt"),
     "trust.subgroups": ("subgroup",), "trust.repeats": ("repeat", "seed"), "trust.undecided": ("conformal", "selective", "abstain"),
+    "trust.robustness": ("robustness",),
 }
 """What an item asks for, and how the keys of the tests that answer it begin."""
 MOST = 6

@@ -16,6 +16,7 @@ from vesalius.stages.report import (
     trust_explanations,
     trust_fitfor,
     trust_leak,
+    trust_robustness,
     trust_selective,
     trust_shortcuts,
     trust_sites,
@@ -35,8 +36,8 @@ class Layout:
 
 
 TRUST = (
-    trust_leak.leak, trust_shortcuts.shortcuts, trust_attention.attention, trust_explanations.explanations, trust_sites.sites, trust_subgroups.subgroups,
-    trust_subgroups.noise, trust_conformal.conformal, trust_selective.selective, trust_doubtful.doubtful,
+    trust_leak.leak, trust_shortcuts.shortcuts, trust_attention.attention, trust_explanations.explanations, trust_robustness.robustness,
+    trust_sites.sites, trust_subgroups.subgroups, trust_subgroups.noise, trust_conformal.conformal, trust_selective.selective, trust_doubtful.doubtful,
     trust_fitfor.refusals,
 )
 """Can this number be believed? Each is there when ``trust.json`` has its part; the last when the model remembers its training images."""

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning_fabric as lf
 import torch
 import torch.multiprocessing as mp
 
@@ -20,6 +19,9 @@ from vesalius.errors import RunError, TrainingError
 from vesalius.stages.train import checkpoint
 from vesalius.stages.train.job import Job, Trained
 from vesalius.stages.train.loop import train, trained
+
+if TYPE_CHECKING:
+    import lightning_fabric as lf
 
 Progress = Callable[[int, int, str], None]
 TOLD = "progress.json"
@@ -57,6 +59,8 @@ def train_here_or_spread(job: Job, progress: Progress) -> Trained:
 
 def make_fabric(job: Job) -> lf.Fabric:
     """Fabric for the plan's accelerator, devices, nodes and precision."""
+    import lightning_fabric as lf  # takes seconds, which verbs that train nothing need not wait
+
     devices, nodes = int(job.plan["machine.devices"]), int(job.plan["machine.nodes"])
     strategy: Any = "ddp_spawn" if devices * nodes > 1 else "auto"
     return lf.Fabric(

@@ -11,14 +11,12 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning_fabric as lf
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from vesalius.core.reads import Reads
 from vesalius.mapping import network_of
@@ -34,6 +32,10 @@ from vesalius.stages.train.memory import keep_freed_memory
 from vesalius.stages.train.tilefeed import TileFeed
 from vesalius.stages.train.watch import Interruption, refuse_divergence, refuse_nan
 from vesalius.storage import atomic_json, atomic_write
+
+if TYPE_CHECKING:
+    import lightning_fabric as lf
+    from torch.utils.tensorboard import SummaryWriter
 
 Progress = Callable[[int, int, str], None]
 SAVE_EVERY_S, SAVE_EPOCH_S = 60.0, 10.0
@@ -73,6 +75,8 @@ def train(job: Job, fabric: lf.Fabric, progress: Progress) -> Trained:
     TrainingError: the loss is not a number or diverges.
     RunError: the checkpoint is of another plan, or cannot be written.
     """
+    from torch.utils.tensorboard import SummaryWriter  # here, so that verbs that train nothing start sooner
+
     loop = _set_up(job, fabric, progress)
     writer = SummaryWriter(str(job.log), purge_step=loop.state.step) if fabric.is_global_zero else None
     with Interruption() as interruption:
