@@ -22,6 +22,7 @@ from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.texts import Both
 from vesalius.stages.report.trust_robustness import robustness as section
 from vesalius.stages.trust._changes import FINE, PLACED, TONED, ZOOM, changes_for
+from vesalius.stages.trust._robustwords import sentences_of
 from vesalius.stages.trust.base import Trust
 from vesalius.stages.trust.robustness import LEAST_IMAGES, _raw, robustness
 
@@ -91,6 +92,8 @@ def test_the_sentence_names_the_worst_change_and_what_moved(counted: dict) -> No
     (only,) = counted["sentences"]
     assert only["code"] == "fragile-threshold" and only["severity"] == "warning"
     assert "closer" in only["en"] and "wider" in only["en"] and "threshold does not" in only["en"] and "阈值" in only["zh"]
+    several = sentences_of(counted, ("auc", "balanced_accuracy"))[0]
+    assert "class that is named does not" in several["en"] and "threshold" not in several["en"] and "类别" in several["zh"]
 
 
 def test_differences_are_paired_and_their_intervals_hold_them(counted: dict) -> None:
@@ -185,6 +188,8 @@ def test_volumes_and_numbers_have_it_too(tmp_path: Path) -> None:
 def test_the_section_has_a_row_a_change_in_both_languages(counted: dict, tmp_path: Path) -> None:
     made = section(RunFacts(tmp_path, {}, trust={"robustness": counted}))
     assert made is not None and len(made.tables[0].rows) == len(counted["changes"]) + 1
+    without = section(RunFacts(tmp_path, {}, trust={"robustness": counted | {"threshold": None}}))
+    assert without is not None and "named class lost" in [row[-1].text.en for row in without.tables[0].rows]
     assert Both("cut 15% closer", "取景放大 15%") in [row[0].text for row in made.tables[0].rows]
 
 

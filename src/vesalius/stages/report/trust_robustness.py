@@ -26,7 +26,7 @@ def robustness(facts: RunFacts) -> Section | None:
     names = list(found["plain"])
     head = (say("robustness.change"), *(name_of("metric", name) for name in names), say("robustness.verdict"))
     rows = [_row(say("change.none"), found["plain"], names, DASH)]
-    rows += [_row(Both(*each["what"]), each["figures"], names, _verdict(each)) for each in found["changes"].values()]
+    rows += [_row(Both(*each["what"]), each["figures"], names, _verdict(each["verdict"], found)) for each in found["changes"].values()]
     lead = (*said(found), say("robustness.lead"), say("robustness.images", n=f"{found['n_images']:,}", all=f"{found['of_images']:,}"))
     return Section("robustness", lead, tables=(tables.table("robustness", say("robustness.caption"), head, rows),))
 
@@ -35,5 +35,6 @@ def _row(what: Both, figures: dict[str, Any], names: list[str], verdict: Both | 
     return [what, *(with_interval(figures[name], "cell") if name in figures else DASH for name in names), verdict]
 
 
-def _verdict(row: dict[str, Any]) -> Cell:
-    return Cell(say(f"robustness.{row['verdict']}"), None, STYLES[row["verdict"]])
+def _verdict(verdict: str, found: dict[str, Any]) -> Cell:
+    named = "class" if verdict == "threshold" and found["threshold"] is None else verdict
+    return Cell(say(f"robustness.{named}"), None, STYLES[verdict])

@@ -10,13 +10,14 @@ from vesalius.stages.trust.base import sentence
 
 SAID: dict[str, Words] = {
     "closer": (f"cut {ZOOM:.0%} closer", f"取景放大 {ZOOM:.0%}"), "farther": (f"cut {ZOOM:.0%} wider", f"取景缩小 {ZOOM:.0%}"),
-    "turned": ("turned by 10°", "旋转 10°"), "shifted": ("shifted by 8 %", "平移 8%"),
+    "turned": ("turned by 10°", "旋转 10°"), "shifted": ("shifted by 8%", "平移 8%"),
     "brighter": ("brighter", "变亮"), "darker": ("darker", "变暗"), "harder": ("of more contrast", "对比度增强"), "flatter": ("of less contrast", "对比度减弱"),
     "middle_up": ("lighter in the middle tones", "中间调提亮"), "middle_down": ("darker in the middle tones", "中间调压暗"),
     "softer": ("less sharp", "变模糊"), "noisier": ("noisier", "噪声增多"),
 }
 FIGURE: dict[str, Words] = {
-    "auc": ("AUC", "AUC"), "r2": ("R²", "R²"), "kappa": ("kappa", "kappa"), "sensitivity": ("sensitivity", "灵敏度"), "specificity": ("specificity", "特异度"),
+    "auc": ("AUC", "AUC "), "r2": ("R²", "R² "), "kappa": ("kappa", "kappa "),
+    "sensitivity": ("sensitivity", "灵敏度"), "specificity": ("specificity", "特异度"),
     "balanced_accuracy": ("balanced accuracy", "平衡准确率"), "accuracy": ("accuracy", "准确率"),
 }
 
@@ -43,9 +44,10 @@ def _told(found: dict[str, Any], changes: list[str], verdict: str, names: tuple[
     if verdict == "order":
         lead = f"The model answers worse when the picture is {what}: {en}.{also}"
         return sentence("fragile-order", "warning", lead, f"影像{what_zh}时，模型的回答变差：{zh}。{also_zh}")
-    lead = f"When the picture is {what}, the order of the answers holds and the threshold does not: {en}. Where images are cut or toned otherwise "
-    lead += f"(another hospital, another machine), check the threshold on images of there before anyone uses it.{also}"
-    lead_zh = f"影像{what_zh}时，回答的排序仍成立，但阈值不再适用：{zh}。若其他医院或设备的取景或灰度不同，使用前须用当地影像核对阈值。{also_zh}"
+    lost, lost_zh = ("threshold", "阈值") if "sensitivity" in names else ("class that is named", "所判定的类别")
+    lead = f"When the picture is {what}, the order of the answers holds and the {lost} does not: {en}. Where images are cut or toned otherwise "
+    lead += f"(another hospital, another machine), check the {lost} on images of there before anyone uses it.{also}"
+    lead_zh = f"影像{what_zh}时，回答的排序仍成立，但{lost_zh}不再适用：{zh}。若其他医院或设备的取景或灰度不同，使用前须用当地影像核对{lost_zh}。{also_zh}"
     return sentence("fragile-threshold", "warning", lead, lead_zh)
 
 
@@ -57,4 +59,4 @@ def _moved(found: dict[str, Any], change: str, names: tuple[str, ...], verdict: 
     shown = [name for name in (*worst, names[0]) if name in own and name in now]
     parts = [(FIGURE.get(name, (name, name)), f"{own[name]['value']:.3f}", f"{now[name]['value']:.3f}") for name in shown]
     en = ", ".join(f"{label} {before} becomes {after}" for (label, _), before, after in parts)
-    return en, "，".join(f"{label} 由 {before} 变为 {after}" for (_, label), before, after in parts)
+    return en, "，".join(f"{label}由 {before} 变为 {after}" for (_, label), before, after in parts)
