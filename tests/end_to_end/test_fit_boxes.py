@@ -131,7 +131,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(cells: Path, run: Path, tmp_pa
 @pytest.mark.slow
 def test_volumes_go_the_whole_way(cli: Command, tmp_path: Path) -> None:
     data = Path(make_phantom("nodules", tmp_path / "p", seed=1, n=14, extent_mm=72).data)
-    told = cli("fit", data, "--out", tmp_path / "run", *SMALL, "--size", 48)
+    told = cli("fit", data, "--out", tmp_path / "run", *SMALL[:-1], 2, "--size", 48)
     assert told.returncode == 0, told.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["primary"] == "cpm" and "LUNA16" in metrics["matching"]["rule"]

@@ -37,4 +37,4 @@ def _row(what: Both, figures: dict[str, Any], names: list[str], verdict: Both | 
 
 def _verdict(verdict: str, found: dict[str, Any]) -> Cell:
     named = "class" if verdict == "threshold" and found["threshold"] is None else verdict
-    return Cell(say(f"robustness.{named}"), None, STYLES[verdict])
+    return Cell(say(f"verdict.{named}"), None, STYLES[verdict])
