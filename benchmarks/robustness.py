@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--scales", type=float, nargs="+", default=[0.25])
+    parser.add_argument("--scales", type=float, nargs="*", default=[0.25])
     parser.add_argument("--out", type=Path, default=Path("bench-robustness"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

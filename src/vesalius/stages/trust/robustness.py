@@ -57,7 +57,7 @@ class Asked:
     of_all: int
 
 
-@trust_part("robustness", order=45)
+@trust_part("robustness", order=45, share=3.0)
 def robustness(trust: Trust) -> dict[str, Any]:
     """Figures on validation under each change, and what the change costs (paired by patient).
 
