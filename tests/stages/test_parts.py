@@ -1,5 +1,7 @@
 """Members and folds: who learns from what."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from vesalius.errors import TooFewError
 from vesalius.plan import Plan
 from vesalius.seed import generator
 from vesalius.stages.compete import Material, mapping_of
-from vesalius.stages.parts import Part, parts_of, unseen_of
+from vesalius.stages.parts import Part, keep_training, parts_of, trained_seconds, unseen_of
 from vesalius.stages.train import Trained
 
 BINARY = TargetSpec("binary", ("healthy", "ill"))
@@ -88,3 +90,10 @@ def test_networks_that_are_averaged_share_the_scale_of_a_regression(tmp_path):
     assert outputs[0] == outputs[1] and outputs[0]["centre"] == pytest.approx(frame.loc[inner, "label"].mean())
     alone = [Part("member-0", np.flatnonzero(frame["split"] == "train"), np.zeros(0, int), -1)]
     assert mapping_of(plan, material, alone, []).output.facts["centre"] == pytest.approx(frame.loc[frame["split"] == "train", "label"].mean())
+
+
+def test_the_time_of_training_is_that_of_all_networks_and_outlives_the_process(tmp_path):
+    work = SimpleNamespace(run=SimpleNamespace(log=tmp_path))
+    parts = [Part(f"member-{i}", np.arange(2), np.arange(2), -1) for i in range(2)]
+    keep_training(work, parts, [Trained({}, 0.1, 0.9, 1, 1, seconds, "done") for seconds in (12.5, 30.0)])
+    assert trained_seconds(SimpleNamespace(run=SimpleNamespace(log=tmp_path))) == 42.5

@@ -43,7 +43,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """
     boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
     if len(boxes) < FEW and boxes.shape[1] == 4:
-        from torchvision.ops import nms as planar_nms  # a third of the time that every verb takes to start, and few need it
+        from torchvision.ops import nms as planar_nms  # takes seconds to load, and few verbs need it
 
         return planar_nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
     order = np.argsort(-scores, kind="stable")

@@ -24,7 +24,7 @@ from vesalius.stages.report.trust_robustness import robustness as section
 from vesalius.stages.trust._changes import FINE, PLACED, TONED, ZOOM, changes_for
 from vesalius.stages.trust._robustwords import sentences_of
 from vesalius.stages.trust.base import Trust
-from vesalius.stages.trust.robustness import LEAST_IMAGES, _raw, robustness
+from vesalius.stages.trust.robustness import LEAST_IMAGES, _raw, _verdict, robustness
 
 SIDE, N = 32, 300
 
@@ -127,6 +127,16 @@ def test_a_network_whose_answer_does_not_depend_on_the_cut_is_left_in_peace(tmp_
     found = robustness(run_of(tmp_path, Brightest(), images, labels))
     assert {row["verdict"] for row in found["changes"].values()} == {"holds"}
     assert [row["code"] for row in found["sentences"]] == ["robust"]
+
+
+@pytest.mark.parametrize(("auc", "accuracy", "verdict"), [
+    ((-0.01, -0.005), (-0.05, -0.02), "holds"),  # sure, and small
+    ((-0.2, 0.01), (-0.3, 0.02), "holds"),  # large, and unsure
+    ((-0.01, -0.005), (-0.2, -0.1), "threshold"), ((-0.2, -0.1), (-0.2, -0.1), "order"), ((0.2, 0.3), (0.2, 0.3), "holds"),
+])
+def test_a_fall_is_told_when_it_is_large_and_sure(auc: tuple[float, float], accuracy: tuple[float, float], verdict: str) -> None:
+    minus = {name: {"value": value, "high": high} for name, (value, high) in (("auc", auc), ("balanced_accuracy", accuracy))}
+    assert _verdict(minus, "auc") == verdict
 
 
 def test_measured_grey_values_are_not_toned(tmp_path: Path) -> None:
