@@ -36,7 +36,7 @@ demo: $(STAMP) ## films with planted truth: check, fit, report; about 2 minutes 
 	@echo "What was planted:     $(DEMO)/films/truth.json"
 
 test: $(STAMP) ## every test whose data and devices are here; WORKERS=4 on a larger machine
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest tests -m alone
 
 check: $(STAMP) ## lint, types, layers, changelog; and that each of these gates closes

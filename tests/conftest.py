@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """Each of several workers keeps to cores of its own, with all that it starts: threads that spin while they wait for a core that another
+    worker has make both several times slower.
+    """
+    worker, n_workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if worker and len(cores) >= n_workers:
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % n_workers :: n_workers])
 
 
 @pytest.fixture(scope="session")

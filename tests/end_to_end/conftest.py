@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,30 @@ from vesalius.phantoms import make_phantom
 SOURCE = str(Path(vesalius.__file__).parents[1])
 SHORT = ("--epochs", "3", "--size", "32", "--network", "small-cnn", "--precision", "32-true")
 Command = Callable[..., subprocess.CompletedProcess]
+FORKING = """
+import json, os, sys, traceback
+import vesalius.cli, vesalius.stages.fit, vesalius.stages.predict
+
+def called(words, out, err):
+    sys.argv = ["vesalius", *words]
+    for number, path in ((0, os.devnull), (1, out), (2, err)):
+        os.dup2(os.open(path, os.O_RDWR), number)
+    try:
+        vesalius.cli.main()
+    except SystemExit as end:
+        return end.code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        code = called(*json.loads(line))
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code or 0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 def command(*words: object) -> list[str]:
@@ -33,9 +58,25 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def cli() -> Command:
-    """Run ``vesalius WORDS…`` in a process of its own."""
-    return lambda *words: subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=600)
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Run ``vesalius WORDS…`` in a process of its own: a child of one that has the libraries loaded, for loading them takes longer than most of
+    what is asked here. The commands that are killed or timed are started whole, by `command`.
+    """
+    told = tmp_path_factory.mktemp("told")
+    parent = subprocess.Popen([sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    assert parent.stdin is not None and parent.stdout is not None
+
+    def call(*words: object) -> subprocess.CompletedProcess:
+        out, err = told / "out.txt", told / "err.txt"
+        out.write_text(""), err.write_text("")
+        parent.stdin.write(json.dumps([list(map(str, words)), str(out), str(err)]) + "\n")
+        parent.stdin.flush()
+        code = int(parent.stdout.readline())
+        return subprocess.CompletedProcess(command(*words), code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+    yield call
+    parent.stdin.close()
+    parent.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

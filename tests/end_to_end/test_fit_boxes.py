@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from serving import model_in
 from vesalius import load
 from vesalius.core.finding import Boxes
 from vesalius.phantoms import make_phantom
@@ -22,14 +23,14 @@ from vesalius.plan import Plan
 
 from .conftest import Command, again, environment
 
-SMALL = ("--precision", "32-true", "--batch", "4", "--epochs", "6")
+SMALL = ("--precision", "32-true", "--batch", "4", "--epochs", "4")
 PROMISED = ("plan.toml", "cohort.parquet", "audit.json", "metrics.json", "cases.parquet", "detections.parquet", "report.html", "environment.json",
             "model/plan.toml", "model/weights.safetensors", "model/card.md", "explain/cases.json", "log/history.csv", "log/looks.jsonl")
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(make_phantom("cells", tmp_path_factory.mktemp("cells") / "p", seed=2, n=40, size=96, layout="coco").data)
+    return Path(make_phantom("cells", tmp_path_factory.mktemp("cells") / "p", seed=2, n=30, size=96, layout="coco").data)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_predict_writes_boxes_that_can_be_read(cli: Command, run: Path, cells: P
     assert told.returncode == 0, told.stderr
     table = pd.read_csv(tmp_path / "out" / "boxes.csv")
     facts = json.loads((tmp_path / "out" / "coco.json").read_text())
-    assert len(table) == len(facts["annotations"]) > 0 and len(facts["images"]) == 40
+    assert len(table) == len(facts["annotations"]) > 0 and len(facts["images"]) == 30
     assert (tmp_path / "out" / pd.read_csv(tmp_path / "out" / "findings.csv")["png"].iloc[0]).is_file()
 
 
@@ -95,20 +96,10 @@ def test_a_stream_of_frames_keeps_ids_and_says_how_long_it_took(cli: Command, ru
     assert {"prepare", "network", "suppress"} <= record["latency_ms"].keys()
 
 
-def test_a_stream_needs_a_model_of_boxes(cli: Command, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    other = request.getfixturevalue("pictures_run")
-    told = cli("predict", other, tmp_path, "--out", tmp_path / "out", "--stream")
+def test_a_stream_needs_a_model_of_boxes(cli: Command, tmp_path: Path) -> None:
+    model_in(tmp_path / "other")
+    told = cli("predict", tmp_path / "other", tmp_path, "--out", tmp_path / "out", "--stream")
     assert told.returncode == 2 and "does not read streams" in told.stderr
-
-
-@pytest.fixture
-def pictures_run(request: pytest.FixtureRequest) -> Path:
-    """The finished run on class folders that other tests look at; `run` has another meaning here."""
-    cli, tmp = request.getfixturevalue("cli"), request.getfixturevalue("tmp_path_factory").mktemp("films")
-    data = make_phantom("binary-folders", tmp / "p", seed=1, n=60).data
-    told = cli("fit", data, "--out", tmp / "run", "--epochs", 1, "--size", 32, "--network", "small-cnn", "--precision", "32-true")
-    assert told.returncode == 0, told.stderr
-    return Path(tmp / "run")
 
 
 @pytest.mark.slow

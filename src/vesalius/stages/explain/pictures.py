@@ -141,7 +141,7 @@ def sheet(pictures: Sequence[np.ndarray], columns: int = 4, gap: int = 6) -> np.
 
 
 def png(rgb: np.ndarray) -> bytes:
-    """``[Y, X]`` or ``[Y, X, 3]`` uint8 as the bytes of a PNG file."""
+    """``[Y, X]`` or ``[Y, X, 3]`` uint8 as the bytes of a PNG file; smaller ones take seven times as long and save a twentieth."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG", optimize=True)
+    Image.fromarray(rgb).save(buffer, "PNG")
     return buffer.getvalue()

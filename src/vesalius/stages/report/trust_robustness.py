@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vesalius.core.target import MARKED
 from vesalius.stages.report import tables
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.sections import Section
@@ -12,7 +13,7 @@ from vesalius.stages.report.tables import DASH, Cell
 from vesalius.stages.report.texts import Both, name_of, say
 from vesalius.stages.report.trusted import left_out, result_of, said
 
-STYLES = {"holds": "right", "threshold": "wrong", "order": "wrong"}
+STYLES = {"holds": "right", "threshold": "wrong", "order": "wrong", "worse": "wrong"}
 
 
 def robustness(facts: RunFacts) -> Section | None:
@@ -28,7 +29,8 @@ def robustness(facts: RunFacts) -> Section | None:
     rows = [_row(say("change.none"), found["plain"], names, DASH)]
     rows += [_row(Both(*each["what"]), each["figures"], names, _verdict(each["verdict"], found)) for each in found["changes"].values()]
     lead = (*said(found), say("robustness.lead"), say("robustness.images", n=f"{found['n_images']:,}", all=f"{found['of_images']:,}"))
-    return Section("robustness", lead, tables=(tables.table("robustness", say("robustness.caption"), head, rows),))
+    caption = say("robustness.caption_marked") if facts.target is not None and facts.target.kind in MARKED else say("robustness.caption")
+    return Section("robustness", lead, tables=(tables.table("robustness", caption, head, rows),))
 
 
 def _row(what: Both, figures: dict[str, Any], names: list[str], verdict: Both | Cell) -> list[Both | Cell]:

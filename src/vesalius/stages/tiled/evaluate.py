@@ -87,7 +87,7 @@ def _one(mapping: Marks, facts: dict[str, Any], judge: Judge, folder: Path, fold
             return list(held["rows"])
     study, truth = judge.opened(facts["id"])
     found = mapping.segment(study, probability=study.ndim == 2)  # for the area under the ROC curve; a volume's would fill the memory
-    rows = _scored(facts, study, truth, found, judge, fold)
+    rows = scored(facts, study, truth, found, judge, fold)
     path = folder / "masks" / facts["split"] / f"{name}.npz"
     _save_mask(path, found)
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,8 @@ def _one(mapping: Marks, facts: dict[str, Any], judge: Judge, folder: Path, fold
     return rows
 
 
-def _scored(facts: dict[str, Any], study: Study, truth: np.ndarray, found: Segmented, judge: Judge, fold: int) -> list[dict[str, Any]]:
+def scored(facts: dict[str, Any], study: Study, truth: np.ndarray, found: Segmented, judge: Judge, fold: int) -> list[dict[str, Any]]:
+    """Rows of ``predictions.parquet``, one a structure, of one case (its id, path, patient and split in ``facts``) that was marked."""
     known = study.grid.spacing_known
     common = {name: facts[name] for name in ("id", "path", "patient", "split")} | {"fold": fold, "uncertainty": found.doubt, "unit": "mm" if known else "pixel"}
     scores = score_study(truth, found.labels, judge.target, spacing_mm=study.grid.spacing_mm, tolerance_mm=judge.tolerance, probability=found.probability)

@@ -3,6 +3,7 @@
 Validation images (never the test set) are shown again closer, turned, shifted, brighter, softer, noisier ..., and judged at the operating point of the
 run. A change can cost the *order* of the answers (the primary figure falls), or the *threshold* alone: the ill still score higher than the healthy, but
 all of them score higher than before (balanced accuracy falls, the primary figure does not). The second cannot be seen in an AUC.
+Of masks and boxes the truth moves with the picture (`_robustmarked`), and a structure may be marked *worse*.
 
 Hendrycks and Dietterich, *Benchmarking neural network robustness to common corruptions and perturbations*, ICLR 2019; that a change
 of the picture which leaves its label alone tells more than a held-out set of the same kind: Ribeiro et al., *Beyond accuracy: behavioral testing*, ACL 2020.
@@ -29,22 +30,29 @@ from vesalius.stages.judged import judged_of
 from vesalius.stages.predict import raw_frame, with_probabilities
 from vesalius.stages.prepare import cores
 from vesalius.stages.trust._changes import Change, changes_for
+from vesalius.stages.trust._robustmarked import asked_marked
 from vesalius.stages.trust._robustwords import SAID, sentences_of
+from vesalius.stages.trust._words import Words
 from vesalius.stages.trust.base import Trust, not_for, trust_part
 from vesalius.storage import plain
 from vesalius.transforms.reading import standardise, unit
 
 LEAST = 20
 """Patients without whom no figure is worth a word."""
-LOST = {"order": 0.03, "threshold": 0.1}
-"""A fall of the primary figure, or of the balanced accuracy, that is worth a warning (when its interval excludes 0)."""
-SHOWN = {"binary": ("sensitivity", "specificity", "balanced_accuracy"), "multiclass": ("balanced_accuracy",), "ordinal": ("balanced_accuracy",)}
+LOST = {"order": 0.03, "worse": 0.05, "threshold": 0.1}
+"""A fall of the primary figure (of images; of masks and boxes), or of a figure at the operating point, that is worth a warning (when its interval
+excludes 0)."""
+SHOWN = {
+    "binary": ("sensitivity", "specificity", "balanced_accuracy"), "multiclass": ("balanced_accuracy",), "ordinal": ("balanced_accuracy",),
+    "mask": ("sensitivity", "ppv"), "boxes": ("sensitivity", "precision"),
+}
 """Figures beside the primary one."""
+AT_POINT = {"boxes": SHOWN["boxes"], "mask": ()}
+"""Figures whose fall says that the threshold is lost; else the balanced accuracy."""
 DRAWS = 500
 CHUNK, LEAST_IMAGES = 10, 40
 """Images between two looks at the clock, and those that are always asked."""
 FEW = (f"Fewer than {LEAST} patients in validation, or one class only.", f"验证集患者少于 {LEAST} 名，或只有一个类别。")
-MARKS = ("Asked of whole images only so far, not of masks and boxes.", "目前仅适用于整幅影像，不适用于掩膜和框。")
 MIXED = ("Each fold has several networks; who has not seen which image is not known here.", "每折有多个网络；此处无法区分哪个网络未见过哪幅影像。")
 
 
@@ -61,25 +69,31 @@ class Asked:
 def robustness(trust: Trust) -> dict[str, Any]:
     """Figures on validation under each change, and what the change costs (paired by patient).
 
-    Returns ``{"metric", "threshold", "n_images", "of_images", "plain": {FIGURE: estimate}, "changes": {NAME: {"what" (in words, English and Chinese),
-    "figures", "minus" (estimates by figure), "verdict": "holds" | "threshold" | "order"}}, "sentences"}``.
+    Returns ``{"metric", "threshold" (of each class for boxes), "n_images", "of_images", "plain": {FIGURE: estimate}, "changes": {NAME: {"what" (in
+    words, English and Chinese), "figures", "minus" (estimates by figure), "verdict": "holds" | "threshold" | "order" | "worse"}}, "sentences"}``.
     """
-    images = trust.images
-    if trust.target.kind in MARKED or images is None:
-        return not_for(*MARKS)
     folds = folds_in(trust.predictions)
     if folds and len(trust.mapping.networks) != folds:
         return not_for(*MIXED)
-    changes = changes_for(str(trust.mapping.plan.get("data.modality")) == "CT")
-    asked = _ask(trust, images, changes)
-    if asked is None:
-        return not_for(*FEW)
+    asked = asked_marked(trust) if trust.target.kind in MARKED else _asked_whole(trust)
+    if len(asked) == 2:
+        return not_for(*asked)
+    tables, changes, of_all = asked
     metrics = json.loads(trust.run.metrics.read_text("utf-8"))
-    tables = [_table(trust, asked.rows, raw) for raw in asked.raw]
     names = (metrics["primary"], *(name for name in SHOWN.get(trust.target.kind, ()) if name != metrics["primary"]))
-    found = _compared(tables, [*changes], names, metrics, trust)
-    known = {"metric": metrics["primary"], "threshold": (metrics.get("operating_point") or {}).get("threshold"), "of_images": asked.of_all}
+    found = _compared(tables, changes, names, metrics, trust)
+    operating = metrics.get("operating_point") or {}
+    known = {"metric": metrics["primary"], "threshold": operating if trust.target.kind == "boxes" else operating.get("threshold"), "of_images": of_all}
     return dict(plain(known | found | {"sentences": sentences_of(found, names)}))
+
+
+def _asked_whole(trust: Trust) -> tuple[list[pd.DataFrame], list[str], int] | Words:
+    """The same of whole images."""
+    if trust.images is None:
+        return FEW
+    changes = changes_for(str(trust.mapping.plan.get("data.modality")) == "CT")
+    asked = _ask(trust, trust.images, changes)
+    return FEW if asked is None else ([_table(trust, asked.rows, raw) for raw in asked.raw], [*changes], asked.of_all)
 
 
 def _ask(trust: Trust, images: np.ndarray, changes: dict[str, Change]) -> Asked | None:
@@ -159,6 +173,8 @@ def _compared(tables: list[pd.DataFrame], changes: list[str], names: tuple[str, 
     people, k = codes(patients)[1], len(names)
     own = _estimates(drawn, range(k), names, people, n)
     rows = {name: {"what": SAID[name]} | _row(drawn, c * k, names, people, n) for c, name in enumerate(changes, 1)}
+    for row in rows.values():
+        row["verdict"] = _verdict(row["minus"], names[0], trust.target.kind)
     return {"n_images": n, "n_patients": people, "plain": own, "changes": rows}
 
 
@@ -173,13 +189,14 @@ def _row(drawn: Resampled, at: int, names: tuple[str, ...], people: int, n: int)
     minus = Resampled(drawn.value[at : at + k] - drawn.value[:k], drawn.draws[at : at + k] - drawn.draws[:k],
                       drawn.left_out[at : at + k] - drawn.left_out[:k], people, n)
     differences = _estimates(minus, range(k), names, people, n)
-    return {"figures": _estimates(drawn, places, names, people, n), "minus": differences, "verdict": _verdict(differences, names[0])}
+    return {"figures": _estimates(drawn, places, names, people, n), "minus": differences}
 
 
-def _verdict(minus: dict[str, Any], primary: str) -> str:
-    if _fell(minus.get(primary), LOST["order"]):
-        return "order"
-    return "threshold" if _fell(minus.get("balanced_accuracy"), LOST["threshold"]) else "holds"
+def _verdict(minus: dict[str, Any], primary: str, kind: str = "binary") -> str:
+    lost = "worse" if kind in MARKED else "order"
+    if _fell(minus.get(primary), LOST[lost]):
+        return lost
+    return "threshold" if any(_fell(minus.get(name), LOST["threshold"]) for name in AT_POINT.get(kind, ("balanced_accuracy",))) else "holds"
 
 
 def _fell(minus: dict[str, Any] | None, by: float) -> bool:

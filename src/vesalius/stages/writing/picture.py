@@ -30,7 +30,7 @@ class PictureWriter(Writer):
 
     @classmethod
     def write(cls, marked: Marked, part: Path) -> None:
-        Image.fromarray(drawn(marked)).save(part, "PNG", optimize=True)
+        Image.fromarray(drawn(marked)).save(part, "PNG")
 
     @classmethod
     def read(cls, marked: Marked, part: Path) -> None:

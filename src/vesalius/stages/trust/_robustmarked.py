@@ -1,0 +1,111 @@
+"""Robustness of masks and boxes: whole studies are taken otherwise, and what is marked in them is judged against where the truth then lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from vesalius.core.study import Study
+from vesalius.mapping import BoxedMapping, Mapping, TiledMapping
+from vesalius.seed import generator
+from vesalius.stages.boxed.evaluate import KEPT_FROM, BoxJudge, case_row
+from vesalius.stages.evaluate import folds_in
+from vesalius.stages.tiled.evaluate import Judge, scored
+from vesalius.stages.tiled.quicken import within_memory
+from vesalius.stages.trust._moved import Way, moved_mask, moved_truth, shown, ways_for
+from vesalius.stages.trust._words import Words
+from vesalius.stages.trust.base import Trust
+
+LEAST = 10
+"""Patients without whom no figure is worth a word."""
+PATIENCE = 4.0
+"""The least number of patients may take so many times the time that there is."""
+AS_IT_IS = Way()
+
+Rows = list[dict[str, Any]]
+Ask = Callable[[dict[str, Any]], list[Rows]]
+"""Rows of the table of judged cases, of one case: as it is, then under each change."""
+
+
+def asked_marked(trust: Trust) -> tuple[list[pd.DataFrame], list[str], int] | Words:
+    """The judged cases as they are and under each change, the names of the changes, and how many cases there were; else why not, in words."""
+    held = _held(trust)
+    if held["patient"].nunique() < LEAST:
+        return (f"Fewer than {LEAST} patients in validation.", f"验证集患者少于 {LEAST} 名。")
+    ways = ways_for(trust.mapping.reads, str(trust.mapping.plan.get("data.modality")) == "CT", boxes=trust.target.kind == "boxes")  # type: ignore[arg-type]
+    ask, allowed = _asker(trust, ways), trust.left_s
+    made: list[list[Rows]] = []
+    seen: set[str] = set()
+    for facts in held.to_dict("records"):
+        made.append(ask({str(key): value for key, value in facts.items()}))
+        seen.add(str(facts["patient"]))
+        trust.progress(len(made), len(held), "images shown with changes")
+        if trust.left_s <= 0 and len(seen) >= LEAST:
+            break
+        if trust.left_s <= 0 and len(made) * PATIENCE < LEAST:
+            return _slow(allowed, len(made))
+    tables = [pd.DataFrame([row for case in made for row in case[k]]) for k in range(len(ways) + 1)]
+    return tables, [*ways], len(held)
+
+
+def _slow(allowed: float, done: int) -> Words:
+    return (f"There was time for {done} studies with all changes ({allowed:.0f} s), and at least {LEAST} are needed; a longer training leaves more.",
+            f"时间（{allowed:.0f} 秒）只够让 {done} 例检查经历全部改变，至少需要 {LEAST} 例；训练时间越长，可用时间越多。")
+
+
+def _held(trust: Trust) -> pd.DataFrame:
+    """Validation cases (with folds all but the test) that were judged, in an order that chance has made: id, path, patient, fold."""
+    table = trust.predictions
+    rows = table[table["split"] == "validation"].drop_duplicates("id")
+    kept = rows[["id", "path", "patient"]].assign(split="validation", fold=rows["fold"] if "fold" in rows else -1)
+    return kept.iloc[generator(trust.seed, "robustness").permutation(len(kept))]
+
+
+def _asker(trust: Trust, ways: dict[str, Way]) -> Ask:
+    """How one case is asked, by the networks that have not learnt from it."""
+    mappings = _blind(trust)
+
+    def ask(facts: dict[str, Any]) -> list[Rows]:
+        mapping = mappings[facts["fold"]]
+        rows = _of_masks(trust, mapping, facts, ways) if isinstance(mapping, TiledMapping) else _of_boxes(trust, mapping, facts, ways)  # type: ignore[arg-type]
+        return [*rows]
+
+    return ask
+
+
+def _blind(trust: Trust) -> dict[int, Mapping]:
+    if not folds_in(trust.predictions):
+        return {-1: _ready(trust.mapping)}
+    return {k: _ready(replace(trust.mapping, networks=[network])) for k, network in enumerate(trust.mapping.networks)}
+
+
+def _ready(mapping: Mapping) -> Mapping:
+    if isinstance(mapping, TiledMapping):
+        within_memory(mapping)
+    return mapping
+
+
+def _taken(trust: Trust, name: str, study: Study, ways: dict[str, Way]) -> Iterator[tuple[Study, Way, int]]:
+    """The study as it is (within the grey values that count), then under each change, with the way and its direction."""
+    for change, way in {"": AS_IT_IS, **ways}.items():
+        drawn = generator(trust.seed, "change", change, name)
+        sign = 1 if drawn.random() < 0.5 else -1
+        yield shown(study, way, trust.mapping.reads, sign, torch.Generator().manual_seed(int(drawn.integers(2**31)))), way, sign  # type: ignore[arg-type]
+
+
+def _of_masks(trust: Trust, mapping: TiledMapping, facts: dict[str, Any], ways: dict[str, Way]) -> Iterator[Rows]:
+    judge = Judge(trust.cases, trust.target, float(mapping.plan["output.tolerance"]))
+    study, truth = judge.opened(facts["id"])
+    for each, way, sign in _taken(trust, facts["id"], study, ways):
+        yield scored(facts, each, moved_mask(np.ascontiguousarray(truth), way, study.grid, sign), mapping.segment(each), judge, -1)
+
+
+def _of_boxes(trust: Trust, mapping: BoxedMapping, facts: dict[str, Any], ways: dict[str, Way]) -> Iterator[Rows]:
+    study, truth = BoxJudge(trust.cases, trust.target).opened(facts["id"])
+    for each, way, _ in _taken(trust, facts["id"], study, ways):
+        yield [case_row(facts, each, moved_truth(truth, way, study.grid), mapping.detect(each, KEPT_FROM), trust.target)]
