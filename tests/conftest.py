@@ -11,8 +11,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure() -> None:
-    """Each of several workers keeps to cores of its own, with all that it starts: threads that spin while they wait for a core that another
-    worker has make both several times slower.
+    """Each of several workers keeps to cores of its own, with all that it starts: threads that spin while they wait for a core hold up the
+    worker that has it.
     """
     worker, n_workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -141,7 +141,7 @@ def sheet(pictures: Sequence[np.ndarray], columns: int = 4, gap: int = 6) -> np.
 
 
 def png(rgb: np.ndarray) -> bytes:
-    """``[Y, X]`` or ``[Y, X, 3]`` uint8 as the bytes of a PNG file; smaller ones take seven times as long and save a twentieth."""
+    """``[Y, X]`` or ``[Y, X, 3]`` uint8 as the bytes of a PNG file; not the smallest possible, for which a report of many pictures would wait."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "PNG")
     return buffer.getvalue()
