@@ -25,7 +25,7 @@ from vesalius.plan import Plan
 from vesalius.stages.report.facts import RunFacts
 from vesalius.stages.report.trust_robustness import robustness as section
 from vesalius.stages.run import RunFolder
-from vesalius.stages.trust._moved import Way, moved_mask, moved_truth, shown, ways_for
+from vesalius.stages.trust._moved import Way, ends_of, moved_mask, moved_truth, shown, ways_for
 from vesalius.stages.trust.base import Trust
 from vesalius.stages.trust.robustness import robustness
 
@@ -43,7 +43,7 @@ def test_the_mask_goes_where_the_picture_goes(way: Way, shape: tuple[int, ...]) 
     image = np.zeros(shape, np.uint8)
     image[..., 12:30, 15:28] = 200
     study, source = study_of(image, (3.0, 1.0, 2.0)[-len(shape) :]), torch.Generator()
-    made = shown(study, way, TileReads(shape, schemes=("full",)), 1, source)
+    made = shown(study, way, [(0.0, 255.0)], 1, source)
     mask = moved_mask((study.image > 100).astype(np.uint8), way, study.grid, 1)
     assert made.image.dtype == np.float32 and made.grid is study.grid and mask.dtype == np.uint8
     agree = (made.image[0] > 100) == mask[0]
@@ -65,7 +65,7 @@ def test_boxes_go_where_the_picture_goes_and_what_leaves_it_is_not_asked_for() -
     image[10:20, 50:70] = 200
     study = study_of(image)
     truth = BoxTruth(np.array([[10, 50, 20, 70], [0, 0, 4, 12], [20, 70, 40, 79]], np.float32), np.array([0, 1, 0]), np.zeros(3, bool), np.zeros(3, np.float32))
-    made = shown(study, Way(0.8), FULL, 1, torch.Generator()).image[0] > 100
+    made = shown(study, Way(0.8), ends_of(study, FULL), 1, torch.Generator()).image[0] > 100
     rows, columns = np.flatnonzero(made.any(1)), np.flatnonzero(made.any(0))
     moved = moved_truth(truth, Way(0.8), study.grid)
     assert len(moved) == 2 and moved.labels.tolist() == [0, 0]  # the second has left the picture
@@ -85,9 +85,12 @@ def test_what_is_asked_depends_on_how_the_model_reads() -> None:
 def test_grey_values_come_back_in_the_studys_own_numbers() -> None:
     hu = np.linspace(-1000, 2000, 64 * 64, dtype=np.float32).reshape(64, 64)
     reads = TileReads((32, 32), schemes=("ct",), low=(-100.0,), high=(300.0,))
-    made = shown(study_of(hu), Way(), reads, 1, torch.Generator()).image[0]
+    ends = ends_of(study_of(hu), reads)
+    made = shown(study_of(hu), Way(), ends, 1, torch.Generator()).image[0]
     assert np.allclose(made, hu.clip(-100, 300), atol=0.1)
-    noisy = shown(study_of(hu), ways_for(reads, True, boxes=False)["noisier"], reads, 1, torch.Generator().manual_seed(1)).image[0]
+    noisy = shown(study_of(hu), ways_for(reads, True, boxes=False)["noisier"], ends, 1, torch.Generator().manual_seed(1)).image[0]
+    own = ends_of(study_of(np.linspace(5, 905, 1000, dtype=np.float32).reshape(20, 50)), TileReads((8, 8), schemes=("zscore",)))
+    assert own[0] == pytest.approx((5.9, 904.1), abs=0.2), "a study without a scale of its own: its percentiles"
     inside = (hu > 0) & (hu < 200)
     assert np.std((noisy - hu)[inside]) == pytest.approx(0.03 * 400, rel=0.15)
 

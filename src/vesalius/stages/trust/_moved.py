@@ -25,6 +25,8 @@ SEEN = 0.5
 LINEAR = ("brighter", "darker", "harder", "flatter")
 """Changes that standardising each study by its own numbers takes back."""
 
+Ends = list[tuple[float, float]]
+
 
 @dataclass(frozen=True)
 class Way:
@@ -57,9 +59,8 @@ def ways_for(reads: TileReads, measured: bool, *, boxes: bool) -> dict[str, Way]
     return placed | ({} if boxes else {"turned": Way(turn_deg=TURN_DEG)}) | toned | {name: Way(tone=tone) for name, tone in FINE.items()}
 
 
-def shown(study: Study, way: Way, reads: TileReads, sign: int, source: torch.Generator) -> Study:
-    """The study so taken, on the same grid (float32)."""
-    ends = [_ends(channel, study, reads, c) for c, channel in enumerate(study.image)]
+def shown(study: Study, way: Way, ends: Ends, sign: int, source: torch.Generator) -> Study:
+    """The study so taken, on the same grid (float32), its grey values cut to ``ends``."""
     low, width = (torch.tensor(each).view(-1, *(1,) * study.ndim) for each in ([a for a, _ in ends], [max(b - a, 1e-6) for a, b in ends]))
     x = ((torch.from_numpy(np.nan_to_num(study.image.astype(np.float32))) - low) / width).clamp(0, 1)[None]
     if way.moves:
@@ -69,8 +70,12 @@ def shown(study: Study, way: Way, reads: TileReads, sign: int, source: torch.Gen
     return replace(study, image=(x[0] * width + low).numpy())
 
 
+def ends_of(study: Study, reads: TileReads) -> Ends:
+    """The least and largest grey value of each channel that count, as the model reads them."""
+    return [_ends(channel, study, reads, c) for c, channel in enumerate(study.image)]
+
+
 def _ends(channel: np.ndarray, study: Study, reads: TileReads, c: int) -> tuple[float, float]:
-    """The least and largest grey value that count, as the model reads them."""
     scheme = reads.schemes[min(c, len(reads.schemes) - 1)]
     if scheme == "ct":
         return reads.low[c], reads.high[c]

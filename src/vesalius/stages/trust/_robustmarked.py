@@ -17,7 +17,7 @@ from vesalius.stages.boxed.evaluate import KEPT_FROM, BoxJudge, case_row
 from vesalius.stages.evaluate import folds_in
 from vesalius.stages.tiled.evaluate import Judge, scored
 from vesalius.stages.tiled.quicken import within_memory
-from vesalius.stages.trust._moved import Way, moved_mask, moved_truth, shown, ways_for
+from vesalius.stages.trust._moved import Way, ends_of, moved_mask, moved_truth, shown, ways_for
 from vesalius.stages.trust._words import Words
 from vesalius.stages.trust.base import Trust
 
@@ -92,10 +92,11 @@ def _ready(mapping: Mapping) -> Mapping:
 
 def _taken(trust: Trust, name: str, study: Study, ways: dict[str, Way]) -> Iterator[tuple[Study, Way, int]]:
     """The study as it is (within the grey values that count), then under each change, with the way and its direction."""
+    ends = ends_of(study, trust.mapping.reads)  # type: ignore[arg-type]
     for change, way in {"": AS_IT_IS, **ways}.items():
         drawn = generator(trust.seed, "change", change, name)
         sign = 1 if drawn.random() < 0.5 else -1
-        yield shown(study, way, trust.mapping.reads, sign, torch.Generator().manual_seed(int(drawn.integers(2**31)))), way, sign  # type: ignore[arg-type]
+        yield shown(study, way, ends, sign, torch.Generator().manual_seed(int(drawn.integers(2**31)))), way, sign
 
 
 def _of_masks(trust: Trust, mapping: TiledMapping, facts: dict[str, Any], ways: dict[str, Way]) -> Iterator[Rows]:
