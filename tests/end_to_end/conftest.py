@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from vesalius.phantoms import make_phantom
 SOURCE = str(Path(vesalius.__file__).parents[1])
 SHORT = ("--epochs", "3", "--size", "32", "--network", "small-cnn", "--precision", "32-true")
 Command = Callable[..., subprocess.CompletedProcess]
+LIMIT_S = 600.0
+"""A command that takes longer is ended, and its test fails."""
 FORKING = """
 import json, os, sys, traceback
 import vesalius.cli, vesalius.stages.fit, vesalius.stages.predict
@@ -63,15 +67,19 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     what is asked here. The commands that are killed or timed are started whole, by `command`.
     """
     told = tmp_path_factory.mktemp("told")
-    parent = subprocess.Popen([sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    words = [sys.executable, "-c", FORKING]
+    parent = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True)
     assert parent.stdin is not None and parent.stdout is not None
 
     def call(*words: object) -> subprocess.CompletedProcess:
         out, err = told / "out.txt", told / "err.txt"
         out.write_text(""), err.write_text("")
+        overdue = threading.Timer(LIMIT_S, os.killpg, (parent.pid, signal.SIGKILL))
+        overdue.start()
         parent.stdin.write(json.dumps([list(map(str, words)), str(out), str(err)]) + "\n")
         parent.stdin.flush()
         code = int(parent.stdout.readline())
+        overdue.cancel()
         return subprocess.CompletedProcess(command(*words), code, out.read_text("utf-8"), err.read_text("utf-8"))
 
     yield call
