@@ -148,7 +148,16 @@ def test_the_report_shows_a_row_a_change(masked: tuple[Trust, dict]) -> None:
     facts = RunFacts(masked[0].run.path, metrics={"target": {"kind": "mask", "classes": ["disc"]}}, trust={"robustness": masked[1]})
     made = section(facts)
     assert made is not None and len(made.tables[0].rows) == 1 + len(masked[1]["changes"])
+    assert len(made.lead) == 3 and masked[1]["unasked"] == []
     assert "true masks and boxes moved" in made.tables[0].caption.en and "真实掩膜" in made.tables[0].caption.zh
+
+
+def test_what_there_was_no_time_for_is_named(masked: tuple[Trust, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesalius.stages.trust._robustmarked.affordable", lambda ways, *_: {name: ways[name] for name in ("closer", "turned", "noisier")})
+    found = robustness(masked[0])
+    assert set(found["changes"]) == {"closer", "turned", "noisier"} and ["brighter", "变亮"] in [list(each) for each in found["unasked"]]
+    made = section(RunFacts(masked[0].run.path, metrics={"target": {"kind": "mask", "classes": ["disc"]}}, trust={"robustness": found}))
+    assert made is not None and "no time for images that are cut 15% wider" in made.lead[-1].en and "变亮" in made.lead[-1].zh
 
 
 def test_too_few_patients_and_too_little_time_are_said(masked: tuple[Trust, dict], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +166,7 @@ def test_too_few_patients_and_too_little_time_are_said(masked: tuple[Trust, dict
     assert few["applies"] is False and "10 patients" in few["why"]["en"]
     monkeypatch.setattr(Trust, "left_s", 0.0)
     slow = robustness(trust)
-    assert slow["applies"] is False and "time for 1 studies" in slow["why"]["en"] and "10" in slow["why"]["zh"]
+    assert slow["applies"] is False and "too few for 10 studies under 3 changes" in slow["why"]["en"] and "10" in slow["why"]["zh"]
 
 
 class Blobs:

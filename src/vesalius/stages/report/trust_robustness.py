@@ -29,6 +29,8 @@ def robustness(facts: RunFacts) -> Section | None:
     rows = [_row(say("change.none"), found["plain"], names, DASH)]
     rows += [_row(Both(*each["what"]), each["figures"], names, _verdict(each["verdict"], found)) for each in found["changes"].values()]
     lead = (*said(found), say("robustness.lead"), say("robustness.images", n=f"{found['n_images']:,}", all=f"{found['of_images']:,}"))
+    unasked = found.get("unasked")
+    lead += (say("robustness.unasked", what=Both(", ".join(en for en, _ in unasked), "、".join(zh for _, zh in unasked))),) if unasked else ()
     caption = say("robustness.caption_marked") if facts.target is not None and facts.target.kind in MARKED else say("robustness.caption")
     return Section("robustness", lead, tables=(tables.table("robustness", caption, head, rows),))
 

@@ -30,7 +30,7 @@ from vesalius.stages.judged import judged_of
 from vesalius.stages.predict import raw_frame, with_probabilities
 from vesalius.stages.prepare import cores
 from vesalius.stages.trust._changes import Change, changes_for
-from vesalius.stages.trust._robustmarked import asked_marked
+from vesalius.stages.trust._robustmarked import asked_marked, ways_of
 from vesalius.stages.trust._robustwords import SAID, sentences_of
 from vesalius.stages.trust._words import Words
 from vesalius.stages.trust.base import Trust, not_for, trust_part
@@ -69,8 +69,9 @@ class Asked:
 def robustness(trust: Trust) -> dict[str, Any]:
     """Figures on validation under each change, and what the change costs (paired by patient).
 
-    Returns ``{"metric", "threshold" (of each class for boxes), "n_images", "of_images", "plain": {FIGURE: estimate}, "changes": {NAME: {"what" (in
-    words, English and Chinese), "figures", "minus" (estimates by figure), "verdict": "holds" | "threshold" | "order" | "worse"}}, "sentences"}``.
+    Returns ``{"metric", "threshold" (of each class for boxes), "n_images", "of_images", "unasked" (changes that there was no time for, in words), "plain":
+    {FIGURE: estimate}, "changes": {NAME: {"what" (in words, English and Chinese), "figures", "minus" (estimates by figure), "verdict": "holds" |
+    "threshold" | "order" | "worse"}}, "sentences"}``.
     """
     folds = folds_in(trust.predictions)
     if folds and len(trust.mapping.networks) != folds:
@@ -84,6 +85,7 @@ def robustness(trust: Trust) -> dict[str, Any]:
     found = _compared(tables, changes, names, metrics, trust)
     operating = metrics.get("operating_point") or {}
     known = {"metric": metrics["primary"], "threshold": operating if trust.target.kind == "boxes" else operating.get("threshold"), "of_images": of_all}
+    known["unasked"] = [SAID[name] for name in (ways_of(trust) if trust.target.kind in MARKED else ()) if name not in changes]
     return dict(plain(known | found | {"sentences": sentences_of(found, names)}))
 
 
