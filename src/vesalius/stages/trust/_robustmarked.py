@@ -24,7 +24,7 @@ from vesalius.stages.trust.base import Trust
 
 LEAST = 10
 """Patients without whom no figure is worth a word."""
-PATIENCE = 4.0
+PATIENCE = 3.0
 """The least number of patients may take so many times the time that there is."""
 FEWEST = 3
 """Changes without which the test says too little."""
@@ -78,7 +78,7 @@ def affordable(ways: dict[str, Way], allowed_s: float, each_s: float) -> dict[st
     """The most telling changes for which there is time with the least number of patients.
 
     >>> list(affordable({name: Way() for name in ("turned", "darker", "larger", "noisier")}, allowed_s=10, each_s=1.0))
-    ['turned', 'larger', 'noisier']
+    ['larger', 'noisier']
     """
     room = max(0, int(allowed_s * PATIENCE / (LEAST * max(each_s, 1e-6))) - 1)
     chosen = [name for name in TELLING if name in ways][:room]
