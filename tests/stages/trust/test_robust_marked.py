@@ -52,12 +52,19 @@ def test_the_mask_goes_where_the_picture_goes(way: Way, shape: tuple[int, ...]) 
 
 def test_a_turn_is_one_in_millimetres() -> None:
     """A line along x on a grid of long samples lies, turned by 90 degrees, along y: as many mm of it."""
-    image = np.zeros((64, 33), np.uint8)
-    image[30:34, 4:29] = 200
+    image = np.zeros((84, 33), np.uint8)
+    image[40:44, 4:29] = 200
     study = study_of(image, (1.0, 2.0))
     mask = moved_mask((study.image > 0).astype(np.uint8), Way(turn_deg=90.0), study.grid, 1)[0]
     tall, wide = (np.ptp(np.flatnonzero(mask.any(axis))) + 1 for axis in (1, 0))
     assert tall == pytest.approx(50, abs=2) and wide * 2 == pytest.approx(4, abs=2.1)
+
+
+def test_numbers_of_structures_are_not_mixed() -> None:
+    mask = np.zeros((1, 30, 40), np.uint8)
+    mask[0, 5:15, 5:20], mask[0, 5:15, 20:30], mask[0, 20:25] = 1, 3, 255
+    for way in (Way(0.77), Way(1.2), Way(turn_deg=13.0)):
+        assert set(np.unique(moved_mask(mask, way, Grid.plain((30, 40)), 1))) == {0, 1, 3, 255}
 
 
 def test_boxes_go_where_the_picture_goes_and_what_leaves_it_is_not_asked_for() -> None:
