@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,17 @@ def test_what_there_was_no_time_for_is_named(masked: tuple[Trust, dict], monkeyp
     assert set(found["changes"]) == {"closer", "turned", "noisier"} and ["brighter", "变亮"] in [list(each) for each in found["unasked"]]
     made = section(RunFacts(masked[0].run.path, metrics={"target": {"kind": "mask", "classes": ["disc"]}}, trust={"robustness": found}))
     assert made is not None and "no time for images that are cut 15% wider" in made.lead[-1].en and "变亮" in made.lead[-1].zh
+
+
+def test_with_folds_each_case_is_asked_of_the_network_that_has_not_seen_it(masked: tuple[Trust, dict]) -> None:
+    """The network of the second fold marks nothing: its four cases have a Dice of 0, and no other has."""
+    trust = masked[0]
+    never = Bright()
+    never.forward = lambda x: torch.cat([torch.zeros_like(x), torch.full_like(x, -9.0)], 1)  # type: ignore[method-assign]
+    table = trust.predictions.assign(fold=[0] * (N - 6) + [1] * 4 + [-1] * 2)
+    mapping = replace(trust.mapping, networks=[Bright(), never])
+    found = robustness(replace(trust, mapping=mapping, predictions=table))
+    assert found["plain"]["dice"]["value"] == pytest.approx((N - 6) / (N - 2), abs=0.01) and found["n_images"] == N - 2
 
 
 def test_too_few_patients_and_too_little_time_are_said(masked: tuple[Trust, dict], monkeypatch: pytest.MonkeyPatch) -> None:
