@@ -61,6 +61,13 @@ def test_a_turn_is_one_in_millimetres() -> None:
     assert tall == pytest.approx(50, abs=2) and wide * 2 == pytest.approx(4, abs=2.1)
 
 
+def test_what_is_no_number_is_the_lowest_one_as_where_it_is_read() -> None:
+    hu = np.full((8, 8), 100.0, np.float32)
+    hu[0, :3] = np.nan, np.inf, -np.inf
+    made = shown(study_of(hu), Way(), [(-100.0, 300.0)], 1, torch.Generator()).image[0]
+    assert made[0, :3].tolist() == [-100.0] * 3 and np.allclose(made[1:], 100.0, atol=1e-3)
+
+
 def test_numbers_of_structures_are_not_mixed() -> None:
     mask = np.zeros((1, 30, 40), np.uint8)
     mask[0, 5:15, 5:20], mask[0, 5:15, 20:30], mask[0, 20:25] = 1, 3, 255

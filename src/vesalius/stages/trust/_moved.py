@@ -62,7 +62,8 @@ def ways_for(reads: TileReads, measured: bool, *, boxes: bool) -> dict[str, Way]
 def shown(study: Study, way: Way, ends: Ends, sign: int, source: torch.Generator) -> Study:
     """The study so taken, on the same grid (float32), its grey values cut to ``ends``."""
     low, width = (torch.tensor(each).view(-1, *(1,) * study.ndim) for each in ([a for a, _ in ends], [max(b - a, 1e-6) for a, b in ends]))
-    x = ((torch.from_numpy(np.nan_to_num(study.image.astype(np.float32))) - low) / width).clamp(0, 1)[None]
+    # What is no number counts as the lowest one, as it does where the model reads it.
+    x = ((torch.from_numpy(study.image.astype(np.float32)) - low) / width).nan_to_num(0.0, 0.0, 0.0).clamp(0, 1)[None]
     if way.moves:
         x = Affine().apply(x, way.matrix(study.grid, sign))
     if way.tone is not None:
