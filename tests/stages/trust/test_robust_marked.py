@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,9 @@ def test_too_few_patients_and_too_little_time_are_said(masked: tuple[Trust, dict
     trust = masked[0]
     few = robustness(Trust(trust.run, trust.mapping, trust.frame, None, trust.predictions[:5], trust.target, trust.cases))
     assert few["applies"] is False and "10 patients" in few["why"]["en"]
+    left = chain([60.0], repeat(0.0))
+    monkeypatch.setattr(Trust, "left_s", property(lambda self: next(left)))
+    assert robustness(trust)["n_images"] == 10, "what was allowed counts, though to try it took all of it"
     monkeypatch.setattr(Trust, "left_s", 0.0)
     slow = robustness(trust)
     assert slow["applies"] is False and "too few for 10 studies under 3 changes" in slow["why"]["en"] and "10" in slow["why"]["zh"]

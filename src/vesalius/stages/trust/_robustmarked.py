@@ -43,7 +43,8 @@ def asked_marked(trust: Trust) -> tuple[list[pd.DataFrame], list[str], int] | Wo
     if held["patient"].nunique() < LEAST:
         return (f"Fewer than {LEAST} patients in validation.", f"验证集患者少于 {LEAST} 名。")
     cases: list[dict[str, Any]] = [{str(key): value for key, value in facts.items()} for facts in held.to_dict("records")]
-    each, allowed = _seconds(_asker(trust, {}), cases), trust.left_s
+    allowed = trust.left_s  # before it is tried how long a case takes, which counts too
+    each = _seconds(_asker(trust, {}), cases)
     ways = affordable(ways_of(trust), allowed, each)
     if len(ways) < FEWEST:
         return _slow(allowed, each)
